@@ -1,0 +1,111 @@
+"""Which school an item of a shared directory or tenant belongs to.
+
+A list fact names its rule (`ListOf(claims=...)`). Rules answer True, False, or None where it cannot be told. A school
+that gives no selector claims everything. Rules look at whole facts: the view handed in is not narrowed to a school.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agent import claims_tenant
+from agent import dn as names
+from agent.derive import View
+from agent.derive.places import school_units, seen_units
+from agent.model import Reason, School, Unknown
+
+Rule = Callable[[Mapping[str, Any], School, View], "bool | None"]
+
+RULES: dict[str, Rule] = dict(claims_tenant.RULES)
+"""Rules by the word that facts use. Modules add theirs at import."""
+
+
+def rule(word: str) -> Callable[[Rule], Rule]:
+    """Decorator: register a rule under `word`."""
+
+    def add(function: Rule) -> Rule:
+        RULES[word] = function
+        return function
+
+    return add
+
+
+def belongs(word: str, item: Mapping[str, Any], school: School, view: View) -> bool | None:
+    """Whether `item` is the school's, by the rule `word`. None: cannot tell. Raises KeyError for an unknown rule."""
+    return RULES[word](item, school, view)
+
+
+@rule("dn")
+def by_dn(item: Mapping[str, Any], school: School, view: View) -> bool | None:
+    """A directory object belongs to the school whose OU it is in.
+
+    Where a school names no OU but groups, their direct members are its own; where it names only a sign-in suffix,
+    the accounts that carry it are.
+    """
+    place = item.get("dn")
+    units = school_units(school, view)
+    if units is None:
+        return None
+    if units:
+        return any(names.under(place, u) for u in units) if isinstance(place, str) else None
+    if groups := school.directory.get("groups"):
+        return _in_groups(place, groups, view)
+    if suffix := school.directory.get("upn_suffix"):
+        upn = item.get("upn", "")
+        if isinstance(upn, Unknown):
+            return None
+        return isinstance(upn, str) and upn.casefold().endswith("@" + str(suffix).casefold())
+    return True
+
+
+def _in_groups(place: object, groups: object, view: View) -> bool | None:
+    """Whether the object at `place` is a direct member of one of the groups (by their sAMAccountName)."""
+    if not isinstance(place, str):
+        return None
+    wanted = {str(g).casefold() for g in (groups if isinstance(groups, list | tuple) else [groups])}
+    items, why = view.items("groups")
+    unsure = why is not None
+    for group in items:
+        name, members = group.get("name"), group.get("members")
+        if not isinstance(name, str):
+            unsure = True
+        elif name.casefold() in wanted:
+            if place in (members if isinstance(members, list) else getattr(members, "items", ())):
+                return True
+            unsure = unsure or not isinstance(members, list)
+    return None if unsure else False
+
+
+def hidden(word: str, school: School, view: View) -> Unknown | None:
+    """Why a school's part of a list cannot be trusted to be whole, or None.
+
+    An OU that the account may not see gives no item at all, which must not look like a clean school.
+    """
+    if word != "dn":
+        return None
+    units = school_units(school, view)
+    if units is None:
+        return Unknown(Reason.NOT_COLLECTED, "the directory's base name")
+    if not units:
+        return None
+    seen, why = seen_units(view)
+    if why is not None and why.reason is Reason.NOT_COLLECTED:
+        return None  # the OUs were not asked for
+    for unit in units:
+        # A school may keep its accounts in a container, which no list of OUs shows.
+        if unit.startswith("ou=") and unit not in seen:
+            return why or Unknown(Reason.PERMISSION, f"see {unit}, which is not there or may not be read")
+    return None
+
+
+def needs(platform: str, schools: Sequence[School]) -> set[str]:
+    """Raw facts that telling whose item it is takes, beside the items themselves."""
+    if platform == "ad":
+        chosen = {"domain"}
+        if any(s.directory.get("ou") for s in schools):
+            chosen.add("ous")
+        if any(s.directory.get("groups") for s in schools):
+            chosen.add("groups")
+        return chosen
+    return claims_tenant.needs(schools) if platform == "m365" else set()

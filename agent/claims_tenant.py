@@ -1,0 +1,113 @@
+"""Which school an item of a shared tenant belongs to: accounts, groups and devices.
+
+A school selects by domains, groups, administrative units and device names; an item that any of them names is its own.
+The members of groups and units are facts of their own: `needs` says which must be collected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.derive import View
+from agent.model import Partial, School, Unknown
+
+GROUPS, UNITS = ("staff_groups", "pupil_groups"), ("administrative_units",)
+
+
+def by_user(item: Mapping[str, Any], school: School, view: View) -> bool | None:
+    """An account: by the domain of its UPN, by a group or by an administrative unit."""
+    if _sees_all(school):
+        return True
+    return _any([_in_domain(item.get("upn"), school), *_held_by(item.get("id"), "people", school, view)])
+
+
+def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None:
+    """A group: one that the school names, or whose mail address is in one of its domains."""
+    if _sees_all(school):
+        return True
+    named = {g.casefold() for g in _texts(school, GROUPS)}
+    answers: list[bool | None] = [_in_domain(item.get("mail_domain"), school)]
+    for key in ("id", "name"):
+        value = item.get(key)
+        answers.append(value.casefold() in named if isinstance(value, str) else None if named else False)
+    return _any(answers)
+
+
+def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | None:
+    """A device: by its name, by a group or unit that holds it, or by its main user."""
+    if _sees_all(school):
+        return True
+    answers: list[bool | None] = []
+    if pattern := school.tenant.get("device_names"):
+        name = item.get("name")
+        answers.append(re.search(str(pattern), name) is not None if isinstance(name, str) else None)
+    answers += _held_by(item.get("entra_device_id"), "devices", school, view)
+    if "user" in item:
+        user = item["user"]
+        answers.append(False if user is None else _in_domain(user, school))
+        answers += _held_by(item.get("user_id"), "people", school, view)
+    return _any(answers)
+
+
+RULES = {"user": by_user, "group": by_group, "device": by_device}
+"""Rules by the word that facts use (`ListOf(claims=...)`)."""
+
+
+def needs(schools: Iterable[School]) -> set[str]:
+    """Names of the facts that the schools' selectors take: members of the groups and units that they name."""
+    out: set[str] = set()
+    for school in schools:
+        out |= {f"group_members[{g}]" for g in _texts(school, GROUPS)}
+        out |= {f"unit_members[{u}]" for u in _texts(school, UNITS)}
+    return out
+
+
+def _texts(school: School, selectors: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for selector in selectors:
+        value = school.tenant.get(selector) or ()
+        found += [value] if isinstance(value, str) else [str(v) for v in value]
+    return found
+
+
+def _sees_all(school: School) -> bool:
+    """A school that gives no selector sees everything."""
+    return not (_texts(school, (*GROUPS, *UNITS, "domains")) or school.tenant.get("device_names"))
+
+
+def _in_domain(value: Any, school: School) -> bool | None:
+    """Whether a UPN, or a bare domain, is in one of the school's domains."""
+    domains = {d.casefold().lstrip("@") for d in _texts(school, ("domains",))}
+    if not domains or value is None:
+        return False
+    return value.casefold().rpartition("@")[2] in domains if isinstance(value, str) else None
+
+
+def _held_by(key: Any, kind: str, school: School, view: View) -> list[bool | None]:
+    """For each group and unit of the school, whether it holds the person or device `key`."""
+    facts = [f"group_members[{g}]" for g in _texts(school, GROUPS)]
+    facts += [f"unit_members[{u}]" for u in _texts(school, UNITS)]
+    out: list[bool | None] = []
+    for name in facts:
+        held = view.get(name)
+        if key is None:
+            out.append(False)
+            continue
+        if held is None:
+            # The tenant has no group or unit of that name: trust.yml is wrong, and nobody can tell what was meant.
+            out.append(None)
+            continue
+        ids = held.get(kind) if isinstance(held, Mapping) else held
+        if isinstance(key, Unknown) or ids is None or isinstance(ids, Unknown):
+            out.append(None)
+        elif isinstance(ids, Partial):
+            out.append(True if key in ids.items else None)
+        else:
+            out.append(key in ids)
+    return out
+
+
+def _any(answers: Sequence[bool | None]) -> bool | None:
+    return True if True in answers else None if None in answers else False

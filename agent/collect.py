@@ -1,0 +1,154 @@
+"""One target → evidence: opens the right connection, asks for the wanted facts, holds them to their types.
+
+The only place where a platform meets its transport. A target's trouble becomes unknown facts with a reason; it never
+stops a run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from agent.connect import secrets
+from agent.conform import conform
+from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
+from agent.facts.protocol import Collected, Limits
+from agent.facttypes import REGISTRY
+from agent.model import Evidence, Reading, Reason, Target, TargetState, Unknown
+
+REASONS: tuple[tuple[type[Exception], Reason], ...] = (
+    (IdentityError, Reason.IDENTITY),
+    (CredentialRefused, Reason.CREDENTIAL_REFUSED),
+    (SecretError, Reason.CREDENTIAL_MISSING),
+    (Broken, Reason.UNREADABLE),
+    (Unreachable, Reason.UNREACHABLE),
+)
+MAX_REFUSALS = 3
+"""Targets that may refuse a credential before it is not tried again in a run; accounts lock out at five or ten."""
+
+
+@dataclass(slots=True)
+class Credentials:
+    """Guards accounts against being locked out, over all targets of a run.
+
+    Until a credential has been accepted once, at most three tries of it are under way or refused; once three targets
+    have refused it, nobody tries it again.
+    """
+
+    _lock: threading.Condition = field(default_factory=threading.Condition)
+    _busy: dict[str, int] = field(default_factory=dict)
+    _refused: dict[str, int] = field(default_factory=dict)
+    _good: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def use(self, key: str, stop: threading.Event) -> Iterator[None]:
+        """Take a turn with a credential. Raises `CredentialRefused` when it is spent."""
+        with self._lock:
+            while True:
+                if self._refused.get(key, 0) >= MAX_REFUSALS:
+                    raise CredentialRefused(f"not tried: {MAX_REFUSALS} other targets have refused this credential.",
+                                            "Mend the credential, then scan again.")
+                if key in self._good or self._busy.get(key, 0) + self._refused.get(key, 0) < MAX_REFUSALS:
+                    break
+                if stop.is_set():
+                    raise Unreachable("not tried: the scan was stopped.")
+                self._lock.wait(0.5)
+            self._busy[key] = self._busy.get(key, 0) + 1
+        good = False
+        try:
+            yield
+            good = True
+        except CredentialRefused:
+            with self._lock:
+                self._refused[key] = self._refused.get(key, 0) + 1
+            raise
+        finally:
+            with self._lock:
+                self._busy[key] -= 1
+                if good:
+                    self._good.add(key)
+                self._lock.notify_all()
+
+
+def credential_key(target: Target) -> str:
+    """What tells two credentials apart: the account and where its secret comes from, never the secret."""
+    s = target.settings
+    if target.platform == "ad":
+        return f"ad:{s.get('bind')}:{s.get('password')}"
+    if target.platform == "m365":
+        return f"m365:{s.get('tenant_id')}:{s.get('client_id')}"
+    key = s.get("ansible_ssh_private_key_file") or s.get("ansible_private_key_file") or s.get("ansible_password") or ""
+    return f"{target.platform}:{s.get('ansible_user')}:{key}"
+
+
+def module(platform: str) -> ModuleType | None:
+    """The fact module of a platform, or None where spiritlevel has none yet."""
+    return importlib.import_module(f"agent.facts.{platform}") if platform in REGISTRY.platforms() else None
+
+
+def collect(target: Target, wanted: Sequence[str], folder: Path, limits: Limits, credentials: Credentials,
+            stop: threading.Event, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Evidence:
+    """Read one target. Never raises for anything that the target does."""
+    began = now()
+    try:
+        with credentials.use(credential_key(target), stop):
+            got = _ask(target, wanted, folder, limits)
+    except (TargetError, SecretError) as e:
+        return nothing(target, wanted, began, next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable),
+                       str(e))
+    return Evidence(target, got.state, began, shape(target.platform, wanted, got), got.detail, dict(got.ids))
+
+
+def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) -> Collected:
+    def secret(reference: str) -> str:
+        return secrets.resolve(reference, folder)
+
+    facts = module(target.platform)
+    if facts is None:
+        raise Unreachable(f"spiritlevel cannot read {target.platform} yet.")
+    deadline = Limits(limits.seconds, limits.bytes)
+    start = time.monotonic()
+    with _open(target, secret, deadline) as connection:
+        left = Limits(max(1.0, limits.seconds - (time.monotonic() - start)), limits.bytes)
+        out: Collected = facts.collect(connection, wanted, left)
+    return out
+
+
+def _open(target: Target, secret: Callable[[str], str], limits: Limits) -> Any:
+    if target.platform == "ad":
+        from agent.connect.ldap import open_ldap
+
+        return open_ldap(target, secret, limits)
+    if target.platform == "m365":
+        from agent.connect.graph import open_graph
+
+        return open_graph(target, secret, limits)
+    from agent.connect.ssh import open_ssh
+
+    return open_ssh(target, secret, limits)
+
+
+def shape(platform: str, wanted: Sequence[str], got: Collected) -> dict[str, Reading]:
+    """Hold what a fact module gave to the declared types; a wanted fact that it forgot is `not collected`."""
+    out: dict[str, Reading] = {}
+    for name in wanted:
+        spec = REGISTRY.spec_of(platform, name)
+        reading = got.facts.get(name)
+        value = Unknown(Reason.NOT_COLLECTED) if reading is None else conform(reading.value, spec.type,
+                                                                             spec.may_be_absent, name)
+        out[name] = Reading(value)
+    return out
+
+
+def nothing(target: Target, wanted: Sequence[str], when: datetime, reason: Reason, detail: str) -> Evidence:
+    """Evidence of a target that could not be read: every fact unknown for that reason."""
+    reading = Reading(Unknown(reason, ""))
+    return Evidence(target, TargetState.UNREACHABLE, when, dict.fromkeys(wanted, reading), detail)

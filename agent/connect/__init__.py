@@ -1,0 +1,1 @@
+"""Transports to targets: one module, and one third-party library, each."""

@@ -1,0 +1,425 @@
+"""The one home of ldap3: opens a directory over TLS, proves who it is, binds, and searches.
+
+Real credentials never travel in clear: `ldaps://` is TLS from the first byte, `ldap://` must accept StartTLS before
+anything is said. Referrals are recorded and never followed, so that credentials go to nobody else.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from agent.connect import ldap_wire as wire
+from agent.errors import Broken, CredentialRefused, IdentityError, TargetError, Unreachable
+from agent.facts.ad.directory import Directory, Entry, Found
+from agent.facts.protocol import Limits
+from agent.model import Reason, Target, Unknown
+
+if TYPE_CHECKING:
+    from ldap3 import Connection
+
+PAGE = 1000
+"""Entries a page: what Windows domain controllers allow (MaxPageSize)."""
+CONNECT_SECONDS = 15.0
+MIN_BYTES = 256 << 20
+"""A directory's answer is bounded more widely than a host's: 50,000 people at 600 bytes are 30 MB."""
+MAX_REFERRALS = 20
+
+SD_FLAGS = ("1.2.840.113556.1.4.801", True, b"\x30\x03\x02\x01\x07")
+"""LDAP_SERVER_SD_FLAGS_OID: owner, group and DACL, without the SACL that takes a right to read (MS-ADTS 3.1.1.3.4.1.11)."""
+
+# Sub-codes of a refused bind (MS-ADTS 3.1.1.5.1.3 gives the form; the numbers are Windows' logon errors in hex).
+REFUSALS = {
+    "525": "there is no such account",
+    "52e": "the password is wrong",
+    "530": "the account may not log in at this hour",
+    "531": "the account may not log in from here",
+    "532": "the password has expired",
+    "533": "the account is disabled",
+    "568": "the account is in too many groups",
+    "701": "the account has expired",
+    "773": "the password must be changed first",
+    "775": "the account is locked",
+}
+_SUBCODE = re.compile(r"\bdata ([0-9a-fA-F]{2,8})\b")
+
+
+def clean(text: object) -> str:
+    """A server's or a library's words, fit to show: printable, one line, at most 300 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:300]
+
+
+def _load() -> None:
+    """Import ldap3 without its complaint that pyasn1 renamed two tables, which is not ours to mend."""
+    if "ldap3" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import ldap3  # noqa: F401
+
+
+@contextmanager
+def open_ldap(target: Target, secret: Callable[[str], str], limits: Limits) -> Iterator[Directory]:
+    """Open, secure and bind the directory of `target`; its settings are the entry of trust.yml.
+
+    `url` may be a list: the next is tried when one cannot be reached or breaks off before the login. Raises
+    `Unreachable`, `IdentityError`, `CredentialRefused` or `Broken`, `TargetError` for settings that cannot work here,
+    and whatever `secret` raises.
+    """
+    settings = target.settings
+    urls = settings.get("url") or ()
+    urls = [urls] if isinstance(urls, str) else list(urls)
+    if not urls:
+        raise TargetError(f"{target.name} has no url.", "Give it one in trust.yml, such as ldaps://dc1.example.org.")
+    if (kind := str(settings.get("auth", "simple"))) != "simple":
+        raise TargetError(
+            f"{target.name} asks for a {clean(kind)} login, which this version does not have.",
+            "Use auth: simple; over TLS it is as safe, and hardened domain controllers accept it.",
+        )
+    password = secret(str(settings.get("password", "")))
+    if not password:
+        raise CredentialRefused(
+            f"The password for {target.name} is empty, which a directory would take as an anonymous login.",
+            "Check what the password reference in trust.yml points to.",
+        )
+    ends = time.monotonic() + limits.seconds
+    problem: TargetError | None = None
+    for url in urls:
+        try:
+            link = _Link(str(url), settings, password, limits, ends)
+        except (Unreachable, Broken) as failed:
+            problem = problem or failed
+            continue
+        try:
+            yield link
+        finally:
+            link.close()
+        return
+    assert problem is not None  # noqa: S101 - for the type checker: there was at least one url
+    if len(urls) > 1:
+        problem.message = f"None of the {len(urls)} servers of {target.name} could be read. {problem.message}"
+    raise problem
+
+
+class _Link:
+    """A bound connection. Everything after the login is read by `ldap_wire`, bounded in time and bytes."""
+
+    def __init__(self, url: str, settings: Mapping[str, Any], password: str, limits: Limits, ends: float) -> None:
+        self.server = clean(url)
+        self._ends = ends
+        self._left = max(limits.bytes, MIN_BYTES)
+        self._lost: Unknown | None = None
+        self._timer = threading.Timer(max(0.1, ends - time.monotonic()), self._cut)
+        self._timer.daemon = True
+        self._sock: socket.socket | None = None
+        self._conn = self._open(url, settings, password)
+
+    def _cut(self) -> None:
+        """The deadline passed while a library was waiting: end its wait."""
+        if self._sock is not None:
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # it was closed a moment before
+
+    def _open(self, url: str, settings: Mapping[str, Any], password: str) -> Connection:
+        _load()
+        from ldap3 import NONE, SIMPLE, SYNC, Connection, Server, Tls
+        from ldap3.core.exceptions import LDAPExceptionError
+
+        parts = urlsplit(url)
+        if parts.scheme not in ("ldap", "ldaps") or not parts.hostname:
+            raise TargetError(f"{self.server} is not the address of a directory.", "Write ldaps://NAME or ldap://NAME.")
+        host, secure = parts.hostname, parts.scheme == "ldaps"
+        ca_file = settings.get("ca_file")
+        context = self._context(ca_file)
+        link = self
+
+        class StrictTls(Tls):  # type: ignore[misc, unused-ignore]
+            """ldap3's own TLS checks nothing by default, and its name check refuses addresses; Python's does both."""
+
+            problem: Exception | None = None
+
+            def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+                try:
+                    connection.socket.settimeout(max(0.1, min(CONNECT_SECONDS, link._ends - time.monotonic())))
+                    connection.socket = context.wrap_socket(connection.socket, server_hostname=host)
+                    link._sock = connection.socket
+                except (OSError, ValueError) as failed:
+                    StrictTls.problem = failed
+                    raise
+
+        try:
+            tls = StrictTls(validate=ssl.CERT_REQUIRED)
+            port = parts.port or (636 if secure else 389)
+        except ValueError as failed:
+            raise TargetError(f"{self.server} has no sensible port.", "Leave it out, or give a number.") from failed
+        wait = max(0.1, min(CONNECT_SECONDS, self._ends - time.monotonic()))
+        server = Server(host, port, use_ssl=secure, tls=tls, get_info=NONE, connect_timeout=wait)
+        conn = Connection(server, user=str(settings.get("bind", "")), password=password, authentication=SIMPLE,
+                          client_strategy=SYNC, auto_bind=False, auto_referrals=False, check_names=False,
+                          read_only=True, fast_decoder=True, raise_exceptions=False)
+        self._timer.start()
+        stage = "reached"
+        try:
+            conn.open(read_server_info=False)
+            conn.socket.settimeout(max(0.1, min(CONNECT_SECONDS, self._ends - time.monotonic())))
+            self._sock = conn.socket
+            stage = "asked for TLS"
+            if not secure and not conn.start_tls(read_server_info=False):
+                raise Broken(f"{self.server} did not start TLS.", "Use ldaps://, or give the server a certificate.")
+            stage = "logged in to"
+            conn.bind(read_server_info=False)
+        except (LDAPExceptionError, OSError, ValueError, TypeError, AttributeError, IndexError, KeyError) as failed:
+            # ldap3 lets its decoder's own errors through when a server sends nonsense.
+            self._close(conn)
+            raise self._why(stage, failed, StrictTls.problem, ca_file, settings) from failed
+        except TargetError:
+            self._close(conn)
+            raise
+        self._check(conn, settings)
+        return conn
+
+    def _context(self, ca_file: object) -> ssl.SSLContext:
+        try:
+            # Without a file of our own this takes the system's authorities; with one, only that file's.
+            context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        except (OSError, ssl.SSLError) as failed:
+            raise IdentityError(
+                f"The certificate authority in {clean(ca_file)} cannot be read: {clean(failed)}.",
+                "ca_file must be a PEM file that holds the authority's certificate.",
+            ) from failed
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def _why(self, stage: str, failed: Exception, tls: Exception | None, ca_file: object,
+             settings: Mapping[str, Any]) -> TargetError:
+        """What a failed opening was, in our own words."""
+        trusted = f"the authority in {clean(ca_file)}" if ca_file else "the system's authorities (no ca_file is set)"
+        if isinstance(tls, ssl.SSLCertVerificationError):
+            return IdentityError(
+                f"{self.server} did not prove who it is: {clean(tls.verify_message)}. Trusted: {trusted}.",
+                "Nothing was sent. Check the name in url and the file in ca_file; never turn the check off.",
+            )
+        if time.monotonic() >= self._ends:
+            return Unreachable(f"{self.server} was too slow to be {stage}.", "Try again, or raise the time limit.")
+        if isinstance(tls, TimeoutError):
+            return Unreachable(f"{self.server} took the connection and never finished TLS.", "Is the server overloaded?")
+        if isinstance(tls, ssl.SSLError | OSError):
+            return Broken(f"{self.server} does not speak TLS as expected: {clean(tls)}.",
+                          "Port 636 needs a certificate on the domain controller; 389 needs ldap://.")
+        if stage == "reached":
+            said = re.sub(r"^.*?(?:\[Errno -?\d+\] |opening: )", "", clean(failed))  # ldap3 wraps the plain reason
+            return Unreachable(f"{self.server} cannot be reached: {said}.",
+                               "Check the name, the port and the firewall between here and there.")
+        if stage == "asked for TLS":
+            return Broken(f"{self.server} did not start TLS: {clean(failed)}.",
+                          "Use ldaps://, or give the server a certificate. Nothing was sent in clear.")
+        return Broken(f"{self.server} broke off while {clean(settings.get('bind', ''))} logged in.",
+                      "It answered, but not as LDAP says.")
+
+    def _check(self, conn: Connection, settings: Mapping[str, Any]) -> None:
+        """Read the bind's result. Raises `CredentialRefused`, `Unreachable` or `Broken` unless it was a success."""
+        result = conn.result if isinstance(conn.result, dict) else {}
+        code, text = result.get("result"), clean(result.get("message", ""))
+        if code == 0:
+            return
+        self._close(conn)
+        name = clean(settings.get("bind", ""))
+        if code in (49, 34, 32, 48):  # invalidCredentials, invalidDNSyntax, noSuchObject, inappropriateAuthentication
+            found = _SUBCODE.search(text)
+            why = REFUSALS.get(found[1].lower(), f"code {found[1]}") if found else "name or password is wrong"
+            raise CredentialRefused(f"{self.server} refused {name}: {why}.",
+                                    "Check bind and password in trust.yml before the account locks.")
+        if code in (51, 52):  # busy, unavailable
+            raise Unreachable(f"{self.server} is not taking logins just now.", "Try again later, or name a second server.")
+        raise Broken(f"{self.server} did not answer the login of {name} as expected: "
+                     f"code {clean(code)} {clean(result.get('description', ''))} {text}".rstrip() + ".",
+                     "Is this the right server and port?")
+
+    def _close(self, conn: Connection) -> None:
+        self._timer.cancel()
+        if conn.socket is not None:
+            try:
+                conn.socket.close()
+            except OSError:
+                return  # nothing to close any more
+
+    def close(self) -> None:
+        """End the connection; never raises."""
+        self._close(self._conn)
+
+    def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
+               security: bool = False) -> Found:
+        """One whole search, see `Directory.search`. After the connection is lost every search is unknown."""
+        controls = [SD_FLAGS] if security else []
+        found = self._pages(base, filter, attributes, scope, controls)
+        entries = [self._whole(dn, attrs, controls) for dn, attrs in found[0]]
+        return Found(entries, found[1], found[2], found[3])
+
+    def _pages(self, base: str, filter: str, attributes: Sequence[str], scope: str, controls: list[Any],
+               ) -> tuple[list[tuple[str, dict[str, list[bytes]]]], Unknown | None, bool, tuple[str, ...]]:
+        entries: list[tuple[str, dict[str, list[bytes]]]] = []
+        referrals: list[str] = []
+        cookie, seen = b"", 0
+        while True:
+            if self._lost is not None:
+                return entries, self._lost, False, tuple(referrals)
+            try:
+                number = self._send(base, filter, attributes, scope, controls, cookie)
+                end, cookie = self._read_page(number, entries, referrals)
+            except wire.Garbled as problem:
+                self._lost = Unknown(Reason.UNREADABLE, f"{self.server}: {problem}")
+                continue
+            except _Ended as ended:
+                self._lost = ended.why
+                continue
+            if end.code == 32:  # noSuchObject
+                return entries, None, True, tuple(referrals)
+            if end.code == 10:
+                why = f"it lives on another server ({clean(', '.join(end.referrals))}), which is not asked"
+                return entries, Unknown(Reason.NOT_SUPPORTED, why), False, (*referrals, *end.referrals[:MAX_REFERRALS])
+            if end.code != 0:
+                return entries, _refusal(end, base), False, tuple(referrals)
+            if not cookie:
+                return entries, None, False, tuple(referrals)
+            if len(entries) == seen:  # a page with nothing on it, and more promised
+                return entries, Unknown(Reason.TRUNCATED, "the server promised more and sent none"), False, tuple(referrals)
+            seen = len(entries)
+
+    def _send(self, base: str, filter: str, attributes: Sequence[str], scope: str, controls: list[Any],
+              cookie: bytes) -> int:
+        from ldap3 import BASE, LEVEL, SUBTREE
+        from ldap3.operation.search import search_operation
+        from ldap3.protocol.convert import build_controls_list
+        from ldap3.protocol.rfc2696 import paged_search_control
+        from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
+        from ldap3.utils.asn1 import encode
+
+        reach = {"base": BASE, "one": LEVEL, "sub": SUBTREE}[scope]
+        asked = list(attributes) or ["1.1"]
+        request = search_operation(base, filter, reach, "NEVER", asked, 0, 0, False, False, True)
+        number = int(self._conn.server.next_message_id())
+        message = LDAPMessage()
+        message["messageID"] = MessageID(number)
+        message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
+        message["controls"] = build_controls_list([*controls, paged_search_control(False, PAGE, cookie or None)])
+        try:
+            self._conn.socket.sendall(encode(message))
+        except OSError as failed:
+            raise _Ended(self._timed_out() or Unknown(Reason.UNREACHABLE, f"{self.server} ended the connection")) from failed
+        return number
+
+    def _timed_out(self) -> Unknown | None:
+        return Unknown(Reason.TIMED_OUT, f"{self.server} was too slow") if time.monotonic() >= self._ends else None
+
+    def _read_page(self, number: int, entries: list[tuple[str, dict[str, list[bytes]]]], referrals: list[str],
+                   ) -> tuple[wire.Done, bytes]:
+        """Read answers until the page's end → (result, next cookie). Raises `Garbled` or `_Ended`.
+
+        Entries go to `entries` as they come, so that what was read before a break is kept.
+        """
+        sock, buffer = self._conn.socket, b""
+        while True:
+            wait = self._ends - time.monotonic()
+            if wait <= 0:
+                raise _Ended(Unknown(Reason.TIMED_OUT, f"{self.server} was too slow"))
+            try:
+                sock.settimeout(wait)
+                chunk = sock.recv(1 << 18)
+            except TimeoutError as failed:
+                raise _Ended(Unknown(Reason.TIMED_OUT, f"{self.server} was too slow")) from failed
+            except OSError as failed:
+                raise _Ended(Unknown(Reason.UNREACHABLE, f"{self.server} broke the connection")) from failed
+            if not chunk:
+                raise _Ended(self._timed_out() or Unknown(Reason.UNREACHABLE, f"{self.server} ended the connection early"))
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise _Ended(Unknown(Reason.TRUNCATED, f"{self.server} sent more than the limit"))
+            buffer += chunk
+            messages, used = wire.split(buffer)
+            buffer = buffer[used:]
+            for message in messages:
+                if message.tag == wire.EXTENDED and message.id == 0:  # notice of disconnection, RFC 4511 4.4.1
+                    raise _Ended(Unknown(Reason.UNREACHABLE, f"{self.server} announced that it goes away"))
+                if message.id != number:
+                    raise wire.Garbled("an answer belongs to another question")
+                if message.tag == wire.ENTRY:
+                    entries.append(wire.entry(message.body))
+                elif message.tag == wire.REFERENCE:
+                    if len(referrals) < MAX_REFERRALS:
+                        referrals.extend(clean(r) for r in wire.references(message.body))
+                elif message.tag == wire.DONE:
+                    return wire.done(message.body), wire.cookie(message.controls)
+                else:
+                    raise wire.Garbled("an answer is of another kind than the question")
+
+    def _whole(self, dn: str, sent: dict[str, list[bytes]], controls: list[Any]) -> Entry:
+        """Fold attribute descriptions to plain names, finishing attributes that came in ranges (MS-ADTS 3.1.1.3.1.3.3)."""
+        values: dict[str, list[bytes]] = {}
+        ranged: dict[str, str] = {}
+        for description, got in sent.items():
+            name, _, options = description.lower().partition(";")
+            values.setdefault(name, []).extend(got)
+            if options.startswith("range="):
+                ranged[name] = options
+        cut = set()
+        for name, options in ranged.items():
+            if not self._finish(dn, name, options, values[name], controls):
+                cut.add(name)
+        return Entry(dn, values, frozenset(cut))
+
+    def _finish(self, dn: str, name: str, options: str, values: list[bytes], controls: list[Any]) -> bool:
+        """Fetch what lies behind `range=0-1499`; True when the server said that nothing is left."""
+        while True:
+            match = re.fullmatch(r"range=(\d+)-(\d+|\*)", options)
+            if match is None:
+                return False
+            if match[2] == "*":
+                return True
+            start = int(match[2]) + 1
+            if start != len(values):
+                return False  # the server counts otherwise than it sends
+            entries, why, absent, _ = self._pages(dn, "(objectClass=*)", [f"{name};range={start}-*"], "base", controls)
+            if why is not None or absent or len(entries) != 1:
+                return False
+            more = {d.lower(): v for d, v in entries[0][1].items() if d.lower().startswith(f"{name};range=")}
+            if len(more) != 1:
+                return False
+            (description, got), = more.items()
+            options = description.partition(";")[2]
+            values.extend(got)
+            if not got and not options.endswith("-*"):
+                return False
+
+
+class _Ended(Exception):
+    """The connection will give nothing more; `why` says for what reason."""
+
+    def __init__(self, why: Unknown) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def _refusal(end: wire.Done, base: str) -> Unknown:
+    """A search's result code as a reason (RFC 4511 appendix A; 1 is what AD says to people who have not logged in)."""
+    match end.code:
+        case 3:
+            return Unknown(Reason.TIMED_OUT, "the server's own time limit was reached")
+        case 4 | 11:
+            return Unknown(Reason.TRUNCATED, "the server's size limit was reached")
+        case 1 | 50:
+            return Unknown(Reason.PERMISSION, f"read {base or 'the server itself'}")
+        case 12 | 53:
+            return Unknown(Reason.NOT_SUPPORTED, clean(end.text))
+        case 51 | 52:
+            return Unknown(Reason.THROTTLED, "the server is busy")
+    return Unknown(Reason.UNREADABLE, f"the server answered with code {end.code}: {clean(end.text)}")

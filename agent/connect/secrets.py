@@ -1,0 +1,84 @@
+"""Credential references → values: `env:`, `file:`, `keyring:`, `vault:`. Read when needed, kept nowhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from agent.errors import SecretError
+
+MAX_BYTES = 64 << 10
+"""A certificate with its chain and key is a few KiB."""
+
+
+def resolve(reference: str, folder: Path) -> str:
+    """The secret behind a reference. Relative files are looked up in `folder`. Raises `SecretError`, which never
+    repeats what was read."""
+    scheme, colon, rest = reference.partition(":")
+    if not colon or scheme not in ("env", "file", "keyring", "vault") or not rest:
+        raise SecretError("a credential is a reference: env:, file:, keyring: or vault:.")
+    return {"env": _env, "file": _file, "keyring": _keyring, "vault": _vault}[scheme](rest, folder)
+
+
+def _env(name: str, _: Path) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise SecretError(f"the environment variable {name} is not set.", f"Set it before the scan: export {name}=…")
+    return value
+
+
+def _file(name: str, folder: Path) -> str:
+    path = folder / name
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SecretError(f"the secret file {name} is larger than 64 KiB.")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as e:
+        raise SecretError(f"the secret file {name} cannot be read: {e.strerror}.",
+                          "Check its path (relative to the trust's folder) and its permissions.") from None
+    except UnicodeDecodeError:
+        raise SecretError(f"the secret file {name} is not text.") from None
+
+
+def _keyring(rest: str, _: Path) -> str:
+    service, _slash, user = rest.partition("/")
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        raise SecretError("keyring: needs the Python package keyring.", "Install spiritlevel[keyring].") from None
+    try:
+        value: str | None = keyring.get_password(service, user)
+    except KeyringError as e:
+        raise SecretError(f"the keyring cannot be read: {type(e).__name__}.") from None
+    if not value:
+        raise SecretError(f"the keyring has no secret for {service}/{user}.", f"Add it: keyring set {service} {user}")
+    return value
+
+
+def _vault(rest: str, folder: Path) -> str:
+    """`FILE#KEY`: a key of an Ansible Vault file, opened by ansible-vault with its own ways to find the password."""
+    from agent.yamlfile import parse
+
+    name, _hash, key = rest.partition("#")
+    path = folder / name
+    if not path.is_file():
+        raise SecretError(f"there is no vault file {name}.")
+    from agent.connect.ansible import tool
+
+    try:
+        done = subprocess.run(  # noqa: S603 - our own tool, no shell
+            [tool("ansible-vault"), "view", "--", str(path)], capture_output=True, text=True, timeout=30, check=False,
+            stdin=subprocess.DEVNULL, cwd=folder)
+    except (OSError, subprocess.TimeoutExpired):
+        raise SecretError(f"the vault file {name} cannot be opened: ansible-vault did not run.") from None
+    if done.returncode != 0:
+        raise SecretError(f"the vault file {name} cannot be opened.",
+                          "Set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds its password.")
+    if not key:
+        return done.stdout.rstrip("\r\n")
+    data = parse(done.stdout, name).data
+    if not isinstance(data, dict) or not isinstance(data.get(key), str):
+        raise SecretError(f"the vault file {name} holds no text under {key!r}.")
+    return str(data[key])

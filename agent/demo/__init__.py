@@ -1,0 +1,1 @@
+"""A stand-in trust on loopback, scanned by the same code as any other."""

@@ -1,0 +1,347 @@
+"""What conditional access really enforces: derived facts about who is reached when all policies combine.
+
+A policy that only reports, or that asks for "MFA or something weaker", enforces nothing here. Exclusions count as
+holes unless they are declared (`break_glass_accounts`, `allowed_excluded_apps`) or another policy fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.derive import View
+from agent.derive.m365_coverage import Box, Region, Side, TooMany, remaining, touches
+from agent.derive.m365_people import GUEST_TYPES, Crowd
+from agent.facttypes import STR, Enum, Field, ListOf, Record, derived
+from agent.model import Reason, Unknown
+
+POLICIES, GROUPS = "conditional_access.policies", "conditional_access.groups"
+PARAMETERS = ("break_glass_accounts", "allowed_excluded_apps")
+READS = (POLICIES, GROUPS, "users", "role_holders")
+OPTIONAL = (GROUPS, "users", "role_holders")
+SYNC_ROLE = "d29b2b05-8046-44ba-8758-1e26182fcf32"
+"""Directory Synchronization Accounts: cannot pass MFA, and Microsoft says to leave the role out."""
+
+# Roles from which the whole tenant can be taken over, by template id (Microsoft's list of privileged roles).
+PRIVILEGED = {
+    "62e90394-69f5-4237-9190-012177145e10": "Global Administrator",
+    "e8611ab8-c189-46e8-94e1-60213ab1f814": "Privileged Role Administrator",
+    "7be44c8a-adaf-4e2a-84d6-ab2649e08a13": "Privileged Authentication Administrator",
+    "194ae4cb-b126-40b2-bd5b-6091b380977d": "Security Administrator",
+    "29232cdf-9323-42fd-ade2-1d097af3e4de": "Exchange Administrator",
+    "f28a1f50-f6e7-4571-818b-6a12f2af6b6c": "SharePoint Administrator",
+    "fe930be7-5e62-47db-91af-98c3a49a38b1": "User Administrator",
+    "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3": "Application Administrator",
+    "158c047a-c907-4556-b7ef-446551a6b5f7": "Cloud Application Administrator",
+    "b1be1c3e-b65d-4f19-8427-f6fa0d97feb9": "Conditional Access Administrator",
+    "8ac3fc64-6eca-42ea-9e69-59f4c7b60eb2": "Hybrid Identity Administrator",
+    "c4e39bd9-1100-46d3-8c65-fb160da0071f": "Authentication Administrator",
+    "729827e3-9c14-49f7-bb1b-9608f156bbb8": "Helpdesk Administrator",
+    "3a2c62db-5318-420d-8d74-23affee5d9d5": "Intune Administrator",
+    "966707d0-3269-4727-9be2-8c3a10f19b9d": "Password Administrator",
+}
+# Ways to sign in that by themselves count as two factors (Microsoft's built-in strength "multifactor authentication").
+STRONG = frozenset(
+    "windowsHelloForBusiness fido2 x509CertificateMultiFactor deviceBasedPush temporaryAccessPassOneTime "
+    "temporaryAccessPassMultiUse federatedMultiFactor".split()
+)
+# The second half of a pair such as `password,sms`; two knowledge factors would be no pair.
+PASSWORDS = frozenset({"password", "federatedSingleFactor", "x509CertificateSingleFactor", "qrCodePin"})
+# Built-in strengths: multifactor, passwordless, phishing-resistant.
+BUILT_IN = frozenset(f"00000000-0000-0000-0000-00000000000{n}" for n in (2, 3, 4))
+GRANTS = frozenset(
+    "block mfa compliantDevice domainJoinedDevice approvedApplication compliantApplication passwordChange "
+    "riskRemediation".split()
+)
+
+REACH = Record(
+    {
+        "reaches": Field(Enum(("everyone", "some", "nobody"))),
+        "excluded": Field(ListOf(STR), "users, groups, roles and apps that are left out and not declared"),
+        "gaps": Field(ListOf(STR), "sign-ins that no policy catches, in words"),
+        "policies": Field(ListOf(STR), "the policies that count"),
+    }
+)
+
+
+def is_strong(combinations: Sequence[str]) -> bool:
+    """Whether every way that a strength accepts is two factors."""
+
+    def two(combination: str) -> bool:
+        parts = combination.split(",")
+        if len(parts) == 1:
+            return parts[0] in STRONG
+        return any(p in STRONG for p in parts) or sum(p in PASSWORDS for p in parts) == 1
+
+    return bool(combinations) and all(two(c) for c in combinations)
+
+
+def demands_mfa(policy: Mapping[str, Any]) -> bool | None:
+    """Whether the grant lets nobody in without MFA (or lets nobody in at all); None when that cannot be told."""
+    controls, operator = policy.get("grant_controls"), policy.get("grant_operator")
+    strength, accepted = policy.get("strength"), policy.get("strength_combinations")
+    extras = (policy.get("terms_of_use"), policy.get("custom_factors"))
+    if any(isinstance(v, Unknown) for v in (controls, operator, strength, accepted, *extras)):
+        return None
+    if not isinstance(controls, list):
+        return None
+    if "block" in controls:
+        return True
+    parts: list[bool | None] = [True if c == "mfa" else False if c in GRANTS else None for c in controls]
+    # The portal adds MFA to "change the password"; by itself it still proves only the old password.
+    parts += [False for extra in extras for _ in range(int(extra or 0))]
+    if strength:
+        parts.append(is_strong(accepted) if accepted else strength in BUILT_IN or None)
+    if not parts:
+        return False
+    if operator == "OR" or len(parts) == 1:
+        return False if False in parts else None if None in parts else True
+    if operator == "AND":
+        return True if True in parts else None if None in parts else False
+    return None
+
+
+def blocks(policy: Mapping[str, Any]) -> bool | None:
+    """Whether the grant is: block."""
+    value = policy.get("blocks")
+    return value if isinstance(value, bool) else None
+
+
+def box_of(policy: Mapping[str, Any]) -> Box | None:
+    """A policy as a box; None when something in it is not known or not understood."""
+    if policy.get("unread") != []:
+        return None
+    known = {k: v for k, v in policy.items() if k.startswith(("include_", "exclude_")) or k in _NARROWING}
+    if any(isinstance(v, Unknown) or (isinstance(v, list) and "unknownFutureValue" in v) for v in known.values()):
+        return None
+    if any(name not in known for name in _NEEDED):
+        return None
+    sides = {
+        "who": _who(policy),
+        "app": _apps(policy),
+        "client": _listed(policy["client_apps"], (), "all"),
+        "platform": _listed(policy["include_platforms"], policy["exclude_platforms"], "all"),
+        "place": _listed(policy["include_locations"], policy["exclude_locations"], "All"),
+        "device": _filtered(policy["device_filter"], Side()),
+        "sign_in_risk": _listed(policy["sign_in_risk"], ()),
+        "user_risk": _listed(policy["user_risk"], ()),
+        "insider_risk": _listed(policy["insider_risk"], ()),
+        "flow": _listed(policy["auth_flows"], ()),
+    }
+    return Box(str(policy.get("name")), {k: s for k, s in sides.items() if s != Side()})
+
+
+_NARROWING = frozenset(
+    "client_apps app_filter user_actions auth_contexts device_filter sign_in_risk user_risk insider_risk auth_flows "
+    "service_principals".split()
+)
+_NEEDED = (
+    *sorted(_NARROWING),
+    *(
+        f"{side}_{what}"
+        for what in ("users", "groups", "roles", "guests", "guest_tenants", "apps", "platforms", "locations")
+        for side in ("include", "exclude")
+    ),
+)
+
+
+def _listed(inside: Sequence[str], outside: Iterable[str], everything: str = "") -> Side:
+    """A condition with a list of what it names; an empty list, or the word for everything, narrows nothing."""
+    all_of_it = not inside or everything in inside
+    return Side(None if all_of_it else frozenset(inside), frozenset(outside))
+
+
+def _filtered(rule: str | None, side: Side) -> Side:
+    """A side, further narrowed by a filter's rule."""
+    if rule is None:
+        return side
+    mode, _, text = rule.partition(":")
+    tag = f"filter:{text}"
+    if mode == "include":
+        return Side(frozenset({tag}), side.outside)
+    return Side(side.inside, side.outside | {tag})
+
+
+def _guests(types: Iterable[str], tenants: Sequence[str]) -> set[str]:
+    suffix = "@" + "+".join(sorted(tenants)) if tenants else ""
+    return {f"guest:{t}{suffix}" for t in types}
+
+
+def _who(policy: Mapping[str, Any]) -> Side:
+    everyone = "All" in policy["include_users"]
+    out: dict[str, set[str]] = {}
+    for side in ("include", "exclude"):
+        users = policy[f"{side}_users"]
+        tags = {f"user:{u}" for u in users if u not in ("All", "None", "GuestsOrExternalUsers")}
+        if "GuestsOrExternalUsers" in users:
+            tags |= _guests(GUEST_TYPES, ())
+        tags |= {f"group:{g}" for g in policy[f"{side}_groups"]} | {f"role:{r}" for r in policy[f"{side}_roles"]}
+        out[side] = tags | _guests(policy[f"{side}_guests"], policy[f"{side}_guest_tenants"])
+    if policy["service_principals"] or "All" in policy["exclude_users"]:
+        return Side(frozenset())
+    return Side(None if everyone else frozenset(out["include"]), frozenset(out["exclude"]))
+
+
+def _apps(policy: Mapping[str, Any]) -> Side:
+    if policy["user_actions"] or policy["auth_contexts"]:
+        return Side(frozenset())
+    inside = [a for a in policy["include_apps"] if a != "None"]
+    side = Side(None if "All" in inside else frozenset(inside), frozenset(policy["exclude_apps"]))
+    return _filtered(policy["app_filter"], side)
+
+
+def reach(
+    view: View,
+    regions: Sequence[Region],
+    wanted: Callable[[Mapping[str, Any]], bool | None],
+    crowd: Crowd,
+    also_allowed: frozenset[tuple[str, str]] = frozenset(),
+) -> dict[str, Any] | Unknown:
+    """Whom the policies that do what is `wanted` reach, of the sign-ins in `regions`; see `REACH`."""
+    items, why = view.items(POLICIES)
+    boxes: list[Box] = []
+    doubt: Unknown | None = why
+    for policy in items:
+        if isinstance(policy, Unknown):
+            doubt = doubt or policy
+            continue
+        state, does = policy.get("state"), wanted(policy)
+        if does is False or state in ("disabled", "enabledForReportingButNotEnforced"):
+            continue
+        box = box_of(policy) if does and state == "enabled" else None
+        if box is None:
+            doubt = doubt or Unknown(Reason.UNREADABLE, f"policy {policy.get('name')}: {_unread(policy)}")
+        elif any(touches(region, box, crowd.nobody) for region in regions):
+            boxes.append(box)
+    try:
+        left = remaining(regions, boxes, crowd.allowed | _apps_allowed(view) | also_allowed, crowd.nobody)
+    except TooMany:
+        return Unknown(Reason.UNREADABLE, "the policies cut each other into too many pieces to judge")
+    holes, unsure = [], None
+    for region in left:
+        populated = crowd.populated(region)
+        if populated is True:
+            holes.append(region)
+        elif isinstance(populated, Unknown):
+            unsure = unsure or populated
+    if holes and doubt is None:
+        return {
+            "reaches": "some" if boxes else "nobody",
+            "excluded": sorted({crowd.named(tag) for r in holes for _, tag in r.left_out}),
+            "gaps": sorted({_words(r, crowd) for r in holes})[:10],
+            "policies": sorted(b.name for b in boxes),
+        }
+    if holes or unsure:
+        return doubt or unsure or Unknown(Reason.NOT_COLLECTED)
+    return {"reaches": "everyone", "excluded": [], "gaps": [], "policies": sorted(b.name for b in boxes)}
+
+
+def _apps_allowed(view: View) -> frozenset[tuple[str, str]]:
+    return frozenset(("app", str(a).lower()) for a in view.parameters.get("allowed_excluded_apps") or ())
+
+
+def _unread(policy: Mapping[str, Any]) -> str:
+    unread = policy.get("unread")
+    if isinstance(unread, list) and unread:
+        return f"conditions that this version does not know ({', '.join(unread[:3])})"
+    return "something in it could not be understood"
+
+
+_DIMENSION_WORDS = {
+    "app": "app",
+    "client": "client",
+    "platform": "platform",
+    "place": "place",
+    "device": "device",
+    "sign_in_risk": "sign-in risk",
+    "user_risk": "user risk",
+    "insider_risk": "insider risk",
+    "flow": "flow",
+}
+
+
+def _words(region: Region, crowd: Crowd) -> str:
+    """A hole as people read it."""
+    who_on, who_off = region.tags("who")
+    people = " in ".join(crowd.named(t) for t in sorted(who_on)) or "anyone"
+    parts = [people + (f" outside {_some(who_off, crowd)}" if who_off else "")]
+    for dimension, word in _DIMENSION_WORDS.items():
+        on, off = region.tags(dimension)
+        if on:
+            parts.append(f"{word} {_some(on, crowd)}")
+        if off:
+            parts.append(f"{word} other than {_some(off, crowd)}")
+    return ", ".join(parts)[:300]
+
+
+def _some(tags: Iterable[str], crowd: Crowd) -> str:
+    names = sorted(crowd.named(t) for t in tags)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+KINDS = ("member", *(f"guest:{t}" for t in GUEST_TYPES))
+LEGACY = ("exchangeActiveSync", "other")
+MODERN = ("browser", "mobileAppsAndDesktopClients")
+
+
+def _who_is(tags: Iterable[str], **more: str) -> list[Region]:
+    extra = {dimension: frozenset({tag}) for dimension, tag in more.items()}
+    return [Region({"who": frozenset({t}), **extra}) for t in tags]
+
+
+def _declare(name: str, doc: str, compute: Callable[[View, Crowd], Any], *, schools: bool = False) -> None:
+    derived(
+        f"conditional_access.{name}",
+        REACH,
+        "m365",
+        reads=READS,
+        optional=OPTIONAL,
+        parameters=PARAMETERS,
+        schools=schools,
+        doc=doc,
+    )(lambda view: compute(view, Crowd.of(view, PRIVILEGED, frozenset({SYNC_ROLE}))))
+
+
+_declare(
+    "legacy_auth_blocked",
+    "Who cannot sign in with old protocols (ActiveSync, IMAP, POP, SMTP and the like), which cannot ask for MFA.",
+    lambda v, c: reach(v, [r for client in LEGACY for r in _who_is(KINDS, client=client)], blocks, c),
+)
+_declare(
+    "device_code_blocked",
+    "Who cannot sign in by a code shown on another device, a favourite of phishing.",
+    lambda v, c: reach(
+        v, [r for client in MODERN for r in _who_is(KINDS, client=client, flow="deviceCodeFlow")], blocks, c
+    ),
+)
+_declare(
+    "mfa_everyone",
+    "Who gets in nowhere without MFA, of members and guests.",
+    lambda v, c: reach(v, _who_is(KINDS), demands_mfa, c),
+)
+_declare(
+    "mfa_guests",
+    "Which guests get in nowhere without MFA.",
+    lambda v, c: reach(v, _who_is(KINDS[1:]), demands_mfa, c),
+)
+_declare(
+    "mfa_admins",
+    "Which privileged roles get in nowhere without MFA.",
+    lambda v, c: reach(v, _who_is(f"role:{r}" for r in PRIVILEGED), demands_mfa, c),
+)
+
+
+def _staff(view: View, crowd: Crowd) -> Any:
+    staff = crowd.declared(view, "staff_groups", by_all=True)
+    pupils = crowd.declared(view, "pupil_groups", by_all=False)
+    excused = frozenset(("who", f"group:{g}") for g in pupils or ())
+    return reach(view, _who_is([f"group:{g}" for g in staff] if staff else ["member"]), demands_mfa, crowd, excused)
+
+
+_declare(
+    "mfa_staff",
+    "Who of the staff gets in nowhere without MFA: the schools' staff groups, or every member that is in no pupil "
+    "group where a school names no staff groups.",
+    _staff,
+    schools=True,
+)

@@ -1,0 +1,38 @@
+"""Until when an operating system gets security updates. The dated table is handed in: this module reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.model import Reason, Unknown
+
+Table = Mapping[str, Mapping[str, Any]]
+
+
+class _Source:
+    provider: Callable[[], Table] | None = None
+
+
+def provide(provider: Callable[[], Table]) -> None:
+    """Say where the table comes from: a function that returns systems by os-release ID. Called once, at import."""
+    _Source.provider = provider
+
+
+def ends(system: str, version: str | None, *, extended: bool = False) -> str | None | Unknown:
+    """Last moment of security updates (ISO 8601, UTC): None for releases without an end, Unknown where nobody knows.
+
+    `system` and `version` are os-release's ID and VERSION_ID. `extended`: the vendor's paid programme is on.
+    """
+    entry = _Source.provider().get(system) if _Source.provider is not None else None
+    if entry is None:
+        return Unknown(Reason.NOT_SUPPORTED, f"{system} is not in the table of support dates")
+    if entry.get("rolling") or (version is None and entry.get("rolling_without_version")):
+        return None
+    release = (version or "").partition(".")[0] if entry.get("by_major") else (version or "")
+    found = (entry.get("releases") or {}).get(release)
+    if found is None:
+        named = f"{system} {version or 'without a version'}"
+        return Unknown(Reason.NOT_SUPPORTED, f"{named} is not in the table of support dates")
+    last = found.get("extended", found["ends"]) if extended else found["ends"]
+    return f"{last}T23:59:59Z"

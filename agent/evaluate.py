@@ -1,0 +1,221 @@
+"""Controls × facts → findings. Pure: no clock but the evidence's, no input but what is handed in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from agent.claims import belongs, hidden, hidden
+from agent.condition.nodes import NA
+from agent.controls import Rule
+from agent.derive import View, as_items
+from agent.facttypes import REGISTRY, ListOf
+from agent.files import AttestationEntry
+from agent.model import (
+    MAX_OFFENDERS,
+    NOT_COLLECTED,
+    Evidence,
+    Finding,
+    Offender,
+    Partial,
+    Reason,
+    School,
+    Unknown,
+    Verdict,
+)
+
+MEMO = 20_000
+"""Answers remembered per rule: one per distinct set of readings, so a fleet of equals is judged once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one rule says of one set of facts: a finding without names."""
+
+    verdict: Verdict
+    reason: str = ""
+    expected: str = ""
+    observed: str = ""
+    offenders: tuple[Offender, ...] = ()
+    count: int = 0
+    possible: int = 0
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class Case:
+    """The evidence of one target, made ready for judging by many rules.
+
+    `schools` are all schools that use a shared target (for a device: its own).
+    """
+
+    evidence: Evidence
+    schools: Sequence[School] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shared: dict[Any, Any] = field(default_factory=dict)
+    parts: dict[Any, Any] = field(default_factory=dict)
+
+    def view(self, rule: Rule) -> View:
+        """Everything that the rule may look at."""
+        e = self.evidence
+        return View(e.target.platform, e.facts, e.as_of, rule.parameters, self.schools, self.settings, self.shared)
+
+
+@dataclass(slots=True)
+class Part(View):
+    """A view of what falls to one school (None: what no school claims): lists with a claims rule are narrowed.
+
+    Where an item's school cannot be told, the list may hold more than it shows: `Partial`.
+    """
+
+    case: Case | None = None
+    school: School | None = None
+
+    def get(self, name: str) -> Any:
+        # Derived facts see everything and are narrowed afterwards: their answers are shared between schools.
+        whole = View(self.platform, self.facts, self.as_of, self.parameters, self.schools, self.settings, self.shared)
+        value = whole.get(name)
+        spec = REGISTRY.specs.get((self.platform, name.split("[", 1)[0]))
+        if spec is None or not isinstance(spec.type, ListOf) or not spec.type.claims:
+            return value
+        if value is None or isinstance(value, Unknown):
+            return value
+        assert self.case is not None  # noqa: S101 - set where it is made
+        key = (id(value), self.school.key if self.school else None)
+        if key not in self.case.parts:
+            # the value itself is kept beside the answer, so that its id stays its own
+            self.case.parts[key] = (value, _narrow(value, spec.type.claims, self.school, whole))
+        return self.case.parts[key][1]
+
+
+def _narrow(value: Any, rule: str, school: School | None, view: View) -> Any:
+    items, why = as_items(value)
+    mine: list[Any] = []
+    if school is not None:
+        why = why or hidden(rule, school, view)
+    doubt: Unknown | None = None
+    for item in items:
+        if isinstance(item, Unknown):
+            doubt = doubt or item
+            continue
+        if school is not None:
+            answer = belongs(rule, item, school, view)
+        else:
+            answers = [belongs(rule, item, s, view) for s in view.schools]
+            answer = False if True in answers else None if None in answers else True
+        if answer:
+            mine.append(item)
+        elif answer is None:
+            doubt = doubt or Unknown(Reason.NOT_COLLECTED, "whose item it is")
+    why = why or doubt or (hidden(rule, school, view) if school is not None else None)
+    return Partial(tuple(mine), why) if why else mine
+
+
+def judge(case: Case, rules: Sequence[Rule], school: School | None,
+          attestations: Sequence[AttestationEntry] = ()) -> list[Finding]:
+    """Findings of a target. `school` owns them (None: the trust); for rules with `scope: items` it also says whose
+    items are looked at."""
+    evidence = case.evidence
+    out = []
+    for rule in rules:
+        j = _judgement(rule, case, school, attestations)
+        file = rule.control.file
+        out.append(Finding(file.id, file.version, evidence.target.id, school.key if school else None, j.verdict, j.reason,
+                           j.expected, j.observed, j.offenders, j.count, j.possible, j.digest))
+    return out
+
+
+def _judgement(rule: Rule, case: Case, school: School | None, attestations: Sequence[AttestationEntry]) -> Judgement:
+    applies = rule.control.file.applies_to
+    target = case.evidence.target
+    if applies.roles and not set(applies.roles) & set(target.groups):
+        return _seal(Judgement(Verdict.NOT_APPLICABLE, f"only for {', '.join(applies.roles)}"))
+    if applies.phase and school is not None and school.phase not in applies.phase:
+        return _seal(Judgement(Verdict.NOT_APPLICABLE, f"only for {', '.join(applies.phase)} schools"))
+    if rule.control.manual:
+        return _seal(attested(rule.control.id, rule.control.manual, school, case.evidence.as_of.date(), attestations))
+    if rule.control.file.scope == "items":
+        e = case.evidence
+        part = Part(e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case,
+                    school)
+        return decide(rule, part)
+    facts = case.evidence.facts
+    key: tuple[Any, ...] = tuple([facts.get(n, NOT_COLLECTED) for n in rule.reads])
+    if rule.clock:
+        key = (*key, case.evidence.as_of)
+    found = rule.memo.get(key)
+    if found is None:
+        if len(rule.memo) >= MEMO:
+            rule.memo.clear()
+        found = rule.memo[key] = decide(rule, case.view(rule))
+    return found  # type: ignore[no-any-return]
+
+
+def decide(rule: Rule, view: View) -> Judgement:
+    """One rule over one view: licences, `applies_when`, then the check."""
+    for need in rule.control.file.applies_to.needs:
+        licence = need.removeprefix("licence ")
+        licences = view.get("licences")
+        if isinstance(licences, Unknown):
+            return _seal(Judgement(Verdict.UNKNOWN, f"{licences} (licences of the tenant)"))
+        have, why = as_items(licences)
+        if licence not in have:
+            if why:
+                return _seal(Judgement(Verdict.UNKNOWN, f"{why} (licences of the tenant)"))
+            return _seal(Judgement(Verdict.NOT_APPLICABLE, f"not licensed: {licence}"))
+    if rule.applies_when is not None:
+        truth = rule.applies_when.test(view, None)
+        if truth is False or truth is NA:
+            seen = "; ".join(t for t, _ in rule.applies_when.explain(view, None).seen)
+            return _seal(Judgement(Verdict.NOT_APPLICABLE, f"applies when {rule.applies_when.expected} ({seen})"))
+        if truth is None:
+            unknowns = rule.applies_when.explain(view, None).unknowns
+            return _seal(Judgement(Verdict.UNKNOWN, _reasons(unknowns)))
+    assert rule.check is not None  # noqa: S101 - manual rules never come here
+    account = rule.check.explain(view, None)
+    observed = "; ".join(dict.fromkeys(t for t, _ in account.seen))[:600]
+    pinned = "; ".join(dict.fromkeys(t for t, volatile in account.seen if not volatile))[:600]
+    expected = rule.check.expected
+    if account.truth is NA:
+        return _seal(Judgement(Verdict.NOT_APPLICABLE, "nothing here to judge", expected, observed))
+    if account.truth is None:
+        # what surely fails is worth naming, though the whole is unknown
+        return _seal(Judgement(Verdict.UNKNOWN, _reasons(account.unknowns), expected, observed,
+                               tuple(sorted(account.culprits)), account.count, account.possible), pinned)
+    if account.truth is True:
+        return _seal(Judgement(Verdict.PASS, "", expected, observed, possible=account.possible), "")
+    offenders = tuple(sorted(account.culprits)[:MAX_OFFENDERS])
+    return _seal(Judgement(Verdict.FAIL, "", expected, observed, offenders, max(account.count, len(offenders)),
+                           account.possible), pinned)
+
+
+def _reasons(unknowns: Sequence[Unknown]) -> str:
+    """Up to three distinct reasons, as one line."""
+    words = list(dict.fromkeys(str(u) for u in unknowns))
+    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def _seal(j: Judgement, pinned: str = "") -> Judgement:
+    """Add the digest: equal digests mean that nothing changed worth a word. Volatile numbers are left out."""
+    body = [j.verdict.value, j.reason, j.expected, pinned, [[o.key, o.value] for o in j.offenders], j.count]
+    digest = hashlib.sha256(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return Judgement(j.verdict, j.reason, j.expected, j.observed, j.offenders, j.count, j.possible, digest)
+
+
+def attested(control: str, question: str, school: School | None, today: date,
+             attestations: Sequence[AttestationEntry]) -> Judgement:
+    """A manual control: a dated human answer that is still in date, else `manual` with the question."""
+    key = school.key if school else None
+    mine = [a for a in attestations if a.control == control and a.school in (None, key) and a.on <= today]
+    for a in sorted(mine, key=lambda a: (a.school is None, -a.on.toordinal())):
+        if a.expires >= today:
+            verdict = Verdict.PASS if a.answer == "yes" else Verdict.FAIL
+            return Judgement(verdict, "", question, f"{a.answer}, said by {a.by} on {a.on.isoformat()}: {a.evidence}")
+    if mine:
+        last = max(a.expires for a in mine)
+        return Judgement(Verdict.MANUAL, f"the answer expired on {last.isoformat()}", question)
+    return Judgement(Verdict.MANUAL, "nobody has answered this yet", question)

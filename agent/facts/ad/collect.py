@@ -1,0 +1,317 @@
+"""Which searches a directory is asked, and how their answers become facts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent import dn
+from agent.facts.ad import accounts, domain
+from agent.facts.ad import values as v
+from agent.facts.ad.directory import Directory, Found
+from agent.facts.ad.row import Row, Shape
+from agent.facts.protocol import Collected, Limits, PlanStep
+from agent.facttypes import STR, FactType, ListOf, fact
+from agent.model import Partial, Reading, Reason, TargetState, Unknown
+
+PLATFORM = "ad"
+_LOST = (Reason.UNREACHABLE, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE, Reason.THROTTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One question: `base` may hold {domain} {config} {schema}; `attributes` come from the shapes that it feeds."""
+
+    base: str
+    filter: str
+    shapes: tuple[Shape, ...]
+    scope: str = "base"
+    security: bool = False
+    extra: tuple[str, ...] = ()
+
+    def attributes(self) -> list[str]:
+        """Everything to ask for, once each."""
+        return list(dict.fromkeys([a for s in self.shapes for a in s.attributes()] + list(self.extra)))
+
+
+SEARCHES = {
+    "domain": Search("{domain}", "(objectClass=*)", (domain.DOMAIN,)),
+    "partitions": Search("CN=Partitions,{config}", "(objectClass=*)", (domain.FOREST, domain.RECYCLE),
+                         extra=("uPNSuffixes",)),
+    "schema": Search("{schema}", "(objectClass=*)", (domain.SCHEMA,)),
+    "directory_service": Search("CN=Directory Service,CN=Windows NT,CN=Services,{config}", "(objectClass=*)",
+                                (domain.DIRECTORY_SERVICE,)),
+    "users": Search("{domain}", "(&(objectCategory=person)(objectClass=user))", (accounts.USERS,), "sub"),
+    "computers": Search("{domain}", "(objectClass=computer)", (accounts.COMPUTERS, accounts.SERVICE_ACCOUNTS), "sub",
+                        extra=("objectCategory",)),
+    "groups": Search("{domain}", "(objectClass=group)", (accounts.GROUPS,), "sub"),
+    "ous": Search("{domain}", "(objectClass=organizationalUnit)", (domain.OUS,), "sub", security=True),
+    # Where other accounts may not look, an object still shows its name and nothing else: ask for every class.
+    "gpos": Search("CN=Policies,CN=System,{domain}", "(objectClass=*)", (domain.GPOS,), "one"),
+    "trusts": Search("CN=System,{domain}", "(objectClass=trustedDomain)", (domain.TRUSTS,), "one"),
+    "password_container": Search("CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (),
+                                 extra=("objectClass",)),
+    "password_policies": Search("CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)",
+                                (domain.PASSWORD_POLICIES,), "one"),
+}
+
+
+@dataclass(slots=True)
+class Reader:
+    """One collection: the naming contexts, what the schema lacks, and each search's answer, asked once."""
+
+    directory: Directory
+    contexts: dict[str, str] = field(default_factory=dict)
+    lacks: frozenset[str] = frozenset()
+    failed: Unknown | None = None
+    _found: dict[str, Found] = field(default_factory=dict)
+
+    def start(self, names: Sequence[str]) -> None:
+        """Read the server's own object and the schema. `failed` says why nothing can be read at all."""
+        found = self.directory.search("", "(objectClass=*)", list(_CONTEXTS.values()), scope="base")
+        if not found.entries:
+            self.failed = found.why or Unknown(Reason.UNREADABLE, "the server describes itself in no entry")
+            return
+        shown = found.entries[0].attributes
+        for name, attribute in _CONTEXTS.items():
+            if attribute.lower() not in shown:
+                self.failed = Unknown(Reason.NOT_SUPPORTED, f"the server names no {attribute}: no Active Directory")
+                return
+            self.contexts[name] = shown[attribute.lower()][0].decode("utf-8", "replace")
+        wanted = sorted({a for n in names for s in FACTS[n].searches for a in SEARCHES[s].attributes()})
+        if wanted:
+            self._schema(wanted)
+
+    def _schema(self, wanted: Sequence[str]) -> None:
+        clauses = "".join(f"(lDAPDisplayName={a})" for a in wanted)
+        found = self.directory.search(self.contexts["schema"], f"(|{clauses})", ["lDAPDisplayName"], scope="one")
+        have = {raw.decode("ascii", "replace").lower() for e in found.entries
+                for raw in e.attributes.get("ldapdisplayname", ())}
+        if found.why is not None or not have:
+            why = found.why or Unknown(Reason.PERMISSION, "read the schema")
+            self.failed = Unknown(why.reason, f"the schema: {why.detail}")
+            return
+        self.lacks = frozenset(a.lower() for a in wanted) - have
+
+    def ask(self, name: str) -> Found:
+        """The answer of one search; asked once."""
+        if name not in self._found:
+            search = SEARCHES[name]
+            attributes = [a for a in search.attributes() if a.lower() not in self.lacks]
+            self._found[name] = self.directory.search(search.base.format(**self.contexts), search.filter, attributes,
+                                                      scope=search.scope, security=search.security)
+        return self._found[name]
+
+
+_CONTEXTS = {"domain": "defaultNamingContext", "config": "configurationNamingContext",
+             "schema": "schemaNamingContext", "root": "rootDomainNamingContext"}
+
+
+def _single(name: str, shape: Shape) -> Callable[[Reader], Any]:
+    """A fact that is one object."""
+    def read(reader: Reader) -> Any:
+        row = _one(reader, name)
+        return row if isinstance(row, Unknown) else shape.fill(row)
+    return read
+
+
+def _one(reader: Reader, name: str) -> Row | Unknown:
+    found = reader.ask(name)
+    if not found.entries:
+        return found.why or Unknown(Reason.PERMISSION, f"read {SEARCHES[name].base.format(**reader.contexts)}")
+    return Row(found.entries[0], reader.lacks)
+
+
+def _suffixes(reader: Reader) -> Any:
+    row = _one(reader, "partitions")
+    return row if isinstance(row, Unknown) else domain.suffixes(row)
+
+
+def _rows(reader: Reader, name: str, keep: Callable[[Row], bool] = lambda row: True) -> tuple[list[Row], Unknown | None]:
+    found = reader.ask(name)
+    if found.absent:
+        return [], Unknown(Reason.PERMISSION, f"read {SEARCHES[name].base.format(**reader.contexts)}")
+    shown: Counter[str] = Counter()
+    rows = []
+    for entry in found.entries:
+        row = Row(entry, reader.lacks)
+        row.logons_shown = not _LOGONS.isdisjoint(entry.attributes)
+        if row.logons_shown:
+            shown[dn.parent(entry.dn)] += 1
+        if keep(row):
+            rows.append(row)
+    for row in rows:
+        # Two neighbours: one alone could be the account that asks, which may always read itself.
+        row.logons_shown = row.logons_shown or shown[dn.parent(row.entry.dn)] > 1
+    return rows, found.why
+
+
+_LOGONS = frozenset({"lastlogontimestamp", "logoncount", "badpwdcount"})
+
+
+def _list(items: list[dict[str, Any]], why: Unknown | None, what: str) -> Any:
+    """A list that always has members somewhere: none at all means that none may be seen."""
+    if not items:
+        return why or Unknown(Reason.PERMISSION, f"list {what}")
+    return Partial(tuple(items), why) if why is not None else items
+
+
+def _with(items: list[dict[str, Any]], why: Unknown | None, what: str, rids: Sequence[int]) -> Any:
+    """A list in which some members exist in every domain: where they are not shown, others may not be either."""
+    known = {i["rid"] for i in items if not isinstance(i["rid"], Unknown)}
+    if why is None and items and not known.issuperset(rids):
+        why = Unknown(Reason.PERMISSION, f"see all {what}: even built-in ones are hidden")
+    return _list(items, why, what)
+
+
+def _users(reader: Reader) -> Any:
+    rows, why = _rows(reader, "users")
+    return _with([accounts.USERS.fill(r) for r in rows], why, "users", (500, 502))  # administrator and krbtgt
+
+
+def _groups(reader: Reader) -> Any:
+    rows, why = _rows(reader, "groups")
+    return _with([accounts.GROUPS.fill(r) for r in rows], why, "groups", (512, 513))  # domain admins and users
+
+
+def _is_computer(row: Row) -> bool:
+    category = row.entry.attributes.get("objectcategory", (b"CN=Computer,",))[0]
+    return category.lower().startswith(b"cn=computer,")
+
+
+def _computers(reader: Reader) -> Any:
+    rows, why = _rows(reader, "computers", _is_computer)
+    items = [accounts.COMPUTERS.fill(r) for r in rows]
+    if why is None and items and not any(i["domain_controller"] is True for i in items):
+        why = Unknown(Reason.PERMISSION, "see all computers: no domain controller is shown")
+    return _list(items, why, "computers")
+
+
+def _service_accounts(reader: Reader) -> Any:
+    rows, why = _rows(reader, "computers", lambda r: not _is_computer(r))
+    items = [accounts.SERVICE_ACCOUNTS.fill(r) for r in rows]
+    if why is None and not reader.ask("computers").entries:
+        why = Unknown(Reason.PERMISSION, "list computers and service accounts")
+    return Partial(tuple(items), why) if why is not None else items
+
+
+def _ous(reader: Reader) -> Any:
+    rows, why = _rows(reader, "ous")
+    return _list([domain.OUS.fill(r) for r in rows], why, "organisational units")
+
+
+def _classed(reader: Reader, name: str, shape: Shape, wanted: bytes, what: str) -> tuple[list[dict[str, Any]], Unknown | None]:
+    """Objects of one class among all that a container shows; one that hides its class may be one of them."""
+    rows, why = _rows(reader, name)
+    items = []
+    for row in rows:
+        classes = row.entry.attributes.get("objectclass")
+        if classes is None:
+            why = why or Unknown(Reason.PERMISSION, f"read {what}")
+        elif wanted.lower() in (c.lower() for c in classes):
+            items.append(shape.fill(row))
+    return items, why
+
+
+def _gpos(reader: Reader) -> Any:
+    items, why = _classed(reader, "gpos", domain.GPOS, b"groupPolicyContainer", "every group policy object")
+    return _list(items, why, "group policy objects")  # the two default policies are always there
+
+
+def _trusts(reader: Reader) -> Any:
+    rows, why = _rows(reader, "trusts")
+    items = [domain.TRUSTS.fill(r) for r in rows]
+    return Partial(tuple(items), why) if why is not None else items
+
+
+def _password_policies(reader: Reader) -> Any:
+    if "msds-minimumpasswordlength" in reader.lacks:
+        return Unknown(Reason.NOT_SUPPORTED, "the directory's schema has no password settings objects")
+    found = reader.ask("password_container")
+    if found.why is not None:
+        return found.why
+    base = SEARCHES["password_container"].base.format(**reader.contexts)
+    if not found.entries or "objectclass" not in found.entries[0].attributes:
+        return Unknown(Reason.PERMISSION, f"read {base}")
+    items, why = _classed(reader, "password_policies", domain.PASSWORD_POLICIES, b"msDS-PasswordSettings",
+                          f"every object in {base}")
+    return Partial(tuple(items), why) if why is not None else items
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A fact: its type, the searches that feed it, how it is read, and rights beyond an ordinary account."""
+
+    type: FactType
+    searches: tuple[str, ...]
+    read: Callable[[Reader], Any]
+    doc: str
+    rights: tuple[str, ...] = ()
+
+
+FACTS: dict[str, Source] = {
+    "domain": Source(domain.DOMAIN.record(), ("domain",), _single("domain", domain.DOMAIN),
+                     "the domain object: password and lockout settings and more"),
+    "forest": Source(domain.FOREST.record(), ("partitions",), _single("partitions", domain.FOREST), "the forest"),
+    "recycle_bin": Source(domain.RECYCLE.record(), ("partitions",), _single("partitions", domain.RECYCLE),
+                          "the directory's recycle bin"),
+    "upn_suffixes": Source(ListOf(STR), ("partitions",), _suffixes, "sign-in suffixes registered beside the domain's"),
+    "schema": Source(domain.SCHEMA.record(), ("schema",), _single("schema", domain.SCHEMA), "the schema"),
+    "directory_service": Source(domain.DIRECTORY_SERVICE.record(), ("directory_service",),
+                                _single("directory_service", domain.DIRECTORY_SERVICE), "forest-wide switches"),
+    "users": Source(ListOf(accounts.USERS.record(), "dn"), ("users",), _users, "accounts of people and services"),
+    "computers": Source(ListOf(accounts.COMPUTERS.record(), "dn"), ("computers",), _computers, "computer accounts"),
+    "service_accounts": Source(ListOf(accounts.SERVICE_ACCOUNTS.record(), "dn"), ("computers",), _service_accounts,
+                               "managed service accounts"),
+    "groups": Source(ListOf(accounts.GROUPS.record(), "dn"), ("groups",), _groups, "groups"),
+    "ous": Source(ListOf(domain.OUS.record(), "dn"), ("ous",), _ous, "organisational units"),
+    "gpos": Source(ListOf(domain.GPOS.record()), ("gpos",), _gpos, "group policy objects (what LDAP shows of them)"),
+    "trusts": Source(ListOf(domain.TRUSTS.record()), ("trusts",), _trusts, "trusts with other domains"),
+    "password_policies": Source(ListOf(domain.PASSWORD_POLICIES.record()), ("password_container", "password_policies"),
+                                _password_policies, "fine-grained password policies",
+                                ("read CN=Password Settings Container,CN=System",)),
+}
+
+for _name, _source in FACTS.items():
+    fact(_name, _source.type, PLATFORM, doc=_source.doc, rights=_source.rights,
+         source="; ".join(f"{SEARCHES[s].scope} {SEARCHES[s].base} {SEARCHES[s].filter}" for s in _source.searches))
+
+
+def plan(wanted: Sequence[str]) -> list[PlanStep]:
+    """The searches that `wanted` facts take, in order."""
+    feeds: dict[str, list[str]] = {}
+    for name in wanted:
+        for search in FACTS[name].searches:
+            feeds.setdefault(search, []).append(name)
+    if not feeds:
+        return []
+    steps = [PlanStep("LDAP base search of the server's own object (rootDSE)"),
+             PlanStep("LDAP one-level search of the schema: which of the attributes below it has")]
+    for search, names in feeds.items():
+        s = SEARCHES[search]
+        rights = tuple(dict.fromkeys(r for n in names for r in FACTS[n].rights))
+        words = {"base": "base", "one": "one-level", "sub": "subtree"}[s.scope]
+        what = f"LDAP {words} search of {s.base} with {s.filter} for {', '.join(s.attributes())}"
+        steps.append(PlanStep(what, rights, tuple(names)))
+    return steps
+
+
+def collect(connection: Directory, wanted: Sequence[str], limits: Limits) -> Collected:
+    """Read every wanted fact. The state is `partial` when the server, the time or the size cut the reading short."""
+    reader = Reader(connection)
+    reader.start(wanted)
+    facts: dict[str, Reading] = {}
+    cut: Unknown | None = None
+    for name in wanted:
+        value = reader.failed if reader.failed is not None else FACTS[name].read(reader)
+        why = value if isinstance(value, Unknown) else value.why if isinstance(value, Partial) else None
+        if why is not None and why.reason in _LOST:
+            cut = cut or why
+        facts[name] = Reading(value)
+    if reader.failed is not None:
+        cut = cut or reader.failed
+    if cut is not None:
+        return Collected(facts, TargetState.PARTIAL, f"Not everything could be read: {cut}.")
+    return Collected(facts, TargetState.COLLECTED)

@@ -1,0 +1,49 @@
+"""What the directory's facts know of a connection: searches, and how far each could be believed. No transport here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.model import Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as it was shown. `attributes` holds raw values by lower-case name, without options or ranges.
+
+    `cut` names (lower case) attributes of which more values exist than could be read.
+    """
+
+    dn: str
+    attributes: Mapping[str, Sequence[bytes]]
+    cut: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Answer of one search.
+
+    `why` says why entries may be missing (size limit, no right, connection lost); None means the server said that
+    this was all it shows. `absent` means that it showed no such base, which may be because the account may not see
+    it. `referrals` were handed out by the server and never followed.
+    """
+
+    entries: Sequence[Entry] = ()
+    why: Unknown | None = None
+    absent: bool = False
+    referrals: Sequence[str] = field(default=())
+
+
+class Directory(Protocol):
+    """A bound connection to one directory server."""
+
+    @property
+    def server(self) -> str:
+        """The address of the server that answered, as trust.yml writes it."""
+
+    def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
+               security: bool = False) -> Found:
+        """All pages of one search. `scope` is `base`, `one` or `sub`; `security` asks for security descriptors
+        without their audit part, which an ordinary account may read. Never raises for what the server does."""

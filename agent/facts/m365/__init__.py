@@ -1,0 +1,87 @@
+"""The tenant's facts (Microsoft 365: Entra, Intune): what would be asked, and what the answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.errors import SpiritlevelError
+from agent.facts.m365 import conditional_access, devices, groups, people, tenant
+from agent.facts.m365.protocol import Answer, Graph, Request
+from agent.facts.m365.source import KEYED, SKUS, SOURCES, Source
+from agent.facts.m365.tenant import PLATFORM, licences_of
+from agent.facts.protocol import Collected, Limits, PlanStep
+from agent.facttypes import REGISTRY, FactError, split_reference
+from agent.model import Reading, Reason, TargetState, Unknown
+
+__all__ = ["PLATFORM", "Answer", "Graph", "Request", "collect", "plan"]
+_MODULES = (conditional_access, devices, groups, people, tenant)
+"""Imported for what they declare."""
+
+
+def source_of(name: str) -> Source:
+    """How a fact is read, by its name or `name[key]`. Raises `FactError` for one that there is not."""
+    if name in SOURCES:
+        return SOURCES[name]
+    base, key, _ = split_reference(name)
+    if key is None or base not in KEYED:
+        raise FactError(f"there is no fact {name!r} to read from a tenant.")
+    return KEYED[base](key)
+
+
+def plan(wanted: Sequence[str]) -> list[PlanStep]:
+    """Every request that the wanted facts take, with its least permission, each once."""
+    feeds: dict[tuple[str, str], list[str]] = {}
+    for name in wanted:
+        source = source_of(name)
+        steps = [(str(request), request.permission) for request in source.requests] + list(source.then)
+        for step in steps:
+            feeds.setdefault(step, []).append(name)
+    return [PlanStep(what, (right,), tuple(dict.fromkeys(names))) for (what, right), names in feeds.items()]
+
+
+def collect(connection: Graph, wanted: Sequence[str], limits: Limits) -> Collected:
+    """Read the wanted facts. `limits` are the connection's own and kept by it.
+
+    Raises `TargetError` when the tenant as a whole cannot be read.
+    """
+    del limits
+    sources = {name: source_of(name) for name in wanted}
+    answers: dict[Request, Answer] = {}
+    _ask(connection, answers, [r for s in sources.values() for r in s.requests])
+    _ask(connection, answers, [r for s in sources.values() for r in s.follow(answers)])
+    licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
+    facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
+    missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))
+    if not missed:
+        return Collected(facts, TargetState.COLLECTED)
+    return Collected(facts, TargetState.PARTIAL, _sentence(missed, facts))
+
+
+def _ask(connection: Graph, answers: dict[Request, Answer], requests: Sequence[Request]) -> None:
+    """Read what is not there yet, each request once."""
+    fresh = [request for request in dict.fromkeys(requests) if request not in answers]
+    if fresh:
+        answers.update(zip(fresh, connection.get(fresh), strict=True))
+
+
+def _parse(source: Source, answers: Mapping[Request, Answer], licences: Any) -> Any:
+    try:
+        return source.parse(answers, licences)
+    except (KeyError, TypeError, ValueError, AttributeError, SpiritlevelError) as error:
+        # An answer of a shape that no parser foresaw: known to be not understood, which is no verdict.
+        return Unknown(Reason.UNREADABLE, f"an answer of an unexpected shape ({type(error).__name__})")
+
+
+def _troubled(value: Any) -> bool:
+    """Whether a fact is wholly unknown for another reason than a licence that the tenant does not have."""
+    return isinstance(value, Unknown) and value.reason is not Reason.NOT_LICENSED
+
+
+def _sentence(missed: Sequence[str], facts: Mapping[str, Reading]) -> str:
+    first = facts[missed[0]].value
+    more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+    return f"{missed[0]}{more} could not be read ({first})."
+
+
+assert all((PLATFORM, name) in REGISTRY.specs for name in (*SOURCES, *KEYED))  # noqa: S101 - a slip of ours

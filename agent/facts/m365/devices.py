@@ -1,0 +1,334 @@
+"""Facts of devices (Intune, Entra) and of applications and their credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from agent.facts.m365.protocol import Request
+from agent.facts.m365.source import SOURCES, Answers, Source
+from agent.facts.m365.tenant import PLATFORM, _simple
+from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need
+from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, Version, fact
+from agent.model import Partial, Reason, Unknown
+
+_CONFIG = "DeviceManagementConfiguration.Read.All"
+_OS = {name: name for name in ("windows", "ios", "ipados", "macos", "android", "chromeos", "linux")} | {
+    "androidenterprise": "android",
+    "androidforwork": "android",
+}
+
+
+def version_of(text: Any) -> Any:
+    """A version as numbers between dots (`14` → `14`, `10.0.26100.4061 (x)` → `10.0.26100.4061`); None when empty."""
+    if not isinstance(text, str):
+        return text
+    head = text.strip().split(" ", 1)[0]
+    if not head:
+        return None
+    return head if all(part.isdecimal() for part in head.split(".")) else Unknown(Reason.UNREADABLE, "a version")
+
+
+def _device(body: Json) -> dict[str, Any]:
+    os = need(body, "operatingSystem")
+    rooted = maybe(body, "jailBroken")
+    upn = maybe(body, "userPrincipalName")
+    return {
+        "id": guid(need(body, "id")),
+        "name": need(body, "deviceName"),
+        "os": _OS.get(os.replace(" ", "").lower(), "other") if isinstance(os, str) else os,
+        "os_version": version_of(maybe(body, "osVersion")),
+        "serial": maybe(body, "serialNumber") or None,
+        "entra_device_id": guid(maybe(body, "azureADDeviceId")) or None,
+        "user": upn or None,
+        "user_id": guid(maybe(body, "userId")) or None,
+        "enrolled": moment(body, "enrolledDateTime"),
+        "last_sync": moment(body, "lastSyncDateTime"),
+        "compliance": need(body, "complianceState"),
+        "encrypted": maybe(body, "isEncrypted", kind=bool),
+        "rooted": rooted.lower() == "true"
+        if isinstance(rooted, str) and rooted.lower() in ("true", "false")
+        else Unknown(Reason.NOT_COLLECTED, "the device has not said"),
+        "owner": need(body, "managedDeviceOwnerType"),
+    }
+
+
+_simple(
+    "managed_devices",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "name": Field(STR),
+                "os": Field(Enum(("windows", "macos", "ios", "ipados", "android", "chromeos", "linux", "other"))),
+                "os_version": Field(Version("dotted"), may_be_absent=True),
+                "serial": Field(STR, may_be_absent=True),
+                "entra_device_id": Field(STR, may_be_absent=True),
+                "user": Field(STR, "UPN of its main user", may_be_absent=True),
+                "user_id": Field(STR, may_be_absent=True),
+                "enrolled": Field(TIME, may_be_absent=True),
+                "last_sync": Field(TIME, "absent: never", may_be_absent=True, volatile=True),
+                "compliance": Field(
+                    Enum(
+                        ("unknown", "compliant", "noncompliant", "conflict", "error", "inGracePeriod", "configManager"),
+                        closed=False,
+                    )
+                ),
+                "encrypted": Field(BOOL, may_be_absent=True),
+                "rooted": Field(BOOL),
+                "owner": Field(Enum(("company", "personal", "unknown"), closed=False)),
+            },
+            key="id",
+            label="name",
+        ),
+        claims="device",
+    ),
+    Request(
+        "/deviceManagement/managedDevices",
+        "DeviceManagementManagedDevices.Read.All",
+        (
+            "id",
+            "deviceName",
+            "operatingSystem",
+            "osVersion",
+            "serialNumber",
+            "azureADDeviceId",
+            "userPrincipalName",
+            "userId",
+            "enrolledDateTime",
+            "lastSyncDateTime",
+            "complianceState",
+            "isEncrypted",
+            "jailBroken",
+            "managedDeviceOwnerType",
+        ),
+        top=500,
+    ),
+    _device,
+)
+
+_COMPLIANCE = {
+    "windows10CompliancePolicy": "windows",
+    "iosCompliancePolicy": "ios",
+    "macOSCompliancePolicy": "macos",
+    "androidWorkProfileCompliancePolicy": "android",
+    "androidDeviceOwnerCompliancePolicy": "android",
+    "androidCompliancePolicy": "android",
+    "aospDeviceOwnerCompliancePolicy": "android",
+}
+
+
+def _compliance(body: Json) -> dict[str, Any]:
+    kind = str(body.get("@odata.type", "")).rpartition(".")[2]
+    targets = body.get("assignments")
+    return {
+        "id": guid(need(body, "id")),
+        "name": need(body, "displayName"),
+        "os": _COMPLIANCE.get(kind, "other"),
+        "assigned": bool(targets) if isinstance(targets, list) else Unknown(Reason.UNREADABLE, "assignments"),
+        "os_minimum": version_of(maybe(body, "osMinimumVersion")),
+        "encryption": at(body, "storageRequireEncryption") is True or at(body, "bitLockerEnabled") is True,
+        "secure_boot": at(body, "secureBootEnabled") is True,
+        "password": at(body, "passwordRequired") is True or at(body, "passcodeRequired") is True,
+        "rooted_blocked": at(body, "securityBlockJailbrokenDevices") is True,
+        "firewall": at(body, "firewallEnabled") is True or at(body, "activeFirewallRequired") is True,
+        "integrity": at(body, "systemIntegrityProtectionEnabled") is True,
+    }
+
+
+_simple(
+    "compliance_policies",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "name": Field(STR),
+                "os": Field(Enum(("windows", "macos", "ios", "android", "other"))),
+                "assigned": Field(BOOL, "some group gets it"),
+                "os_minimum": Field(Version("dotted"), may_be_absent=True),
+                "encryption": Field(BOOL),
+                "secure_boot": Field(BOOL),
+                "password": Field(BOOL),
+                "rooted_blocked": Field(BOOL),
+                "firewall": Field(BOOL),
+                "integrity": Field(BOOL, "macOS: system integrity protection"),
+            },
+            key="id",
+            label="name",
+        )
+    ),
+    Request("/deviceManagement/deviceCompliancePolicies", _CONFIG, expand="assignments"),
+    _compliance,
+)
+
+# With $select some tenants leave the nested object out; without it they do not.
+_simple(
+    "intune_settings",
+    Record(
+        {
+            "unassigned_is_noncompliant": Field(BOOL, "a device without a policy does not count as compliant"),
+            "checkin_days": Field(INT, "days without contact after which a device stops being compliant"),
+        }
+    ),
+    Request("/deviceManagement", _CONFIG),
+    lambda b: {
+        "unassigned_is_noncompliant": need(b, "settings", "secureByDefault", kind=bool),
+        "checkin_days": need(b, "settings", "deviceComplianceCheckinThresholdDays", kind=int),
+    },
+)
+
+_simple(
+    "entra_devices",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "name": Field(STR),
+                "entra_device_id": Field(STR, may_be_absent=True),
+                "enabled": Field(BOOL),
+                "last_sign_in": Field(TIME, "to about a fortnight", may_be_absent=True, volatile=True),
+                "joined": Field(STR, "AzureAd, ServerAd (hybrid), Workplace", may_be_absent=True),
+                "os": Field(STR, may_be_absent=True),
+            },
+            key="id",
+            label="name",
+        ),
+        claims="device",
+    ),
+    Request(
+        "/devices",
+        "Device.Read.All",
+        (
+            "id",
+            "displayName",
+            "deviceId",
+            "accountEnabled",
+            "approximateLastSignInDateTime",
+            "trustType",
+            "operatingSystem",
+        ),
+        top=999,
+    ),
+    lambda b: {
+        "id": guid(need(b, "id")),
+        "name": need(b, "displayName"),
+        "entra_device_id": guid(maybe(b, "deviceId")),
+        "enabled": need(b, "accountEnabled", kind=bool),
+        "last_sign_in": moment(b, "approximateLastSignInDateTime"),
+        "joined": maybe(b, "trustType"),
+        "os": maybe(b, "operatingSystem"),
+    },
+)
+
+_APPS = Request(
+    "/applications",
+    "Application.Read.All",
+    ("id", "appId", "displayName", "signInAudience", "passwordCredentials", "keyCredentials", "web"),
+    # keyCredentials lowers the page size that large tenants allow.
+    top=100,
+)
+
+fact(
+    "applications",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "app_id": Field(STR),
+                "name": Field(STR),
+                "audience": Field(
+                    Enum(("AzureADMyOrg", "AzureADMultipleOrgs", "AzureADandPersonalMicrosoftAccount"), False)
+                ),
+                "plain_redirects": Field(INT, "redirect addresses that are neither https nor this machine"),
+            },
+            key="id",
+            label="name",
+        )
+    ),
+    PLATFORM,
+    source=str(_APPS),
+    rights=(_APPS.permission,),
+)
+
+
+def _plain(body: Json) -> int:
+    addresses = at(body, "web", "redirectUris") or []
+    return sum(not str(a).lower().startswith(("https://", "http://localhost", "http://127.0.0.1")) for a in addresses)
+
+
+SOURCES["applications"] = Source(
+    (_APPS,),
+    lambda a, _: listed(
+        a[_APPS],
+        lambda b: {
+            "id": guid(need(b, "id")),
+            "app_id": guid(need(b, "appId")),
+            "name": need(b, "displayName"),
+            "audience": need(b, "signInAudience"),
+            "plain_redirects": _plain(b),
+        },
+    ),
+)
+
+fact(
+    "app_credentials",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "app": Field(STR, "name of the app registration"),
+                "app_id": Field(STR),
+                "kind": Field(Enum(("secret", "certificate"))),
+                "start": Field(TIME, may_be_absent=True),
+                "end": Field(TIME, may_be_absent=True),
+                "days": Field(INT, "from start to end", may_be_absent=True),
+            },
+            key="id",
+            label="app",
+        )
+    ),
+    PLATFORM,
+    source=str(_APPS),
+    rights=(_APPS.permission,),
+    doc="Secrets and certificates of app registrations: their dates only.",
+)
+
+
+def _life(start: Any, end: Any) -> Any:
+    if not isinstance(start, str) or not isinstance(end, str):
+        return next((v for v in (start, end) if isinstance(v, Unknown)), None)
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).days
+
+
+def _credentials(answers: Answers, _: Any) -> Any:
+    value = answers[_APPS].value
+    if isinstance(value, Unknown):
+        return value
+    why = value.why if isinstance(value, Partial) else None
+    out: list[Any] = []
+    for app in value.items if isinstance(value, Partial) else value if isinstance(value, list) else ():
+        for kind, name in (("secret", "passwordCredentials"), ("certificate", "keyCredentials")):
+            held = at(app, name)
+            if held is None and isinstance(app, Mapping):
+                held = []
+            if not isinstance(held, list):
+                out.append(Unknown(Reason.UNREADABLE, name))
+                continue
+            for item in held:
+                start, end = moment(item, "startDateTime"), moment(item, "endDateTime")
+                out.append(
+                    {
+                        "id": guid(need(item, "keyId")),
+                        "app": need(app, "displayName"),
+                        "app_id": guid(need(app, "appId")),
+                        "kind": kind,
+                        "start": start,
+                        "end": end,
+                        "days": _life(start, end),
+                    }
+                )
+    return Partial(tuple(out), why) if why else out
+
+
+SOURCES["app_credentials"] = Source((_APPS,), _credentials)

@@ -1,0 +1,145 @@
+"""Facts of groups, and the members of the groups and administrative units by which schools select."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from agent.facts.m365.conditional_access import MEMBER, people
+from agent.facts.m365.protocol import Request
+from agent.facts.m365.source import KEYED, SOURCES, Answers, Source
+from agent.facts.m365.tenant import PLATFORM
+from agent.facts.m365.values import at, guid, listed, maybe, need, words
+from agent.facttypes import BOOL, STR, Field, ListOf, Record, fact
+from agent.model import Partial, Reason, Unknown
+
+_GROUPS = Request(
+    "/groups",
+    "Group.Read.All",
+    ("id", "displayName", "mail", "visibility", "groupTypes", "isAssignableToRole", "onPremisesSyncEnabled"),
+    top=999,
+)
+
+fact(
+    "groups",
+    ListOf(
+        Record(
+            {
+                "id": Field(STR),
+                "name": Field(STR),
+                "mail_domain": Field(STR, may_be_absent=True),
+                "visibility": Field(STR, "Public, Private, HiddenMembership", may_be_absent=True),
+                "unified": Field(BOOL, "a Microsoft 365 group or team"),
+                "role_assignable": Field(BOOL),
+                "synced": Field(BOOL),
+            },
+            key="id",
+            label="name",
+        ),
+        claims="group",
+    ),
+    PLATFORM,
+    source=str(_GROUPS),
+    rights=(_GROUPS.permission,),
+)
+SOURCES["groups"] = Source(
+    (_GROUPS,),
+    lambda a, _: listed(
+        a[_GROUPS],
+        lambda b: {
+            "id": guid(need(b, "id")),
+            "name": need(b, "displayName"),
+            "mail_domain": m.rpartition("@")[2].lower() if isinstance(m := maybe(b, "mail"), str) else m,
+            "visibility": maybe(b, "visibility"),
+            "unified": "Unified" in t if isinstance(t := words(b, "groupTypes"), list) else t,
+            "role_assignable": at(b, "isAssignableToRole") is True,
+            "synced": at(b, "onPremisesSyncEnabled") is True,
+        },
+    ),
+)
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def _membership(path: str, permission: str, inside: Callable[[str], Request]) -> Callable[[str], Source]:
+    """Source of the members of one object that is named by its id or its display name."""
+
+    def source(key: str) -> Source:
+        if _GUID.fullmatch(key):
+            direct = inside(key.lower())
+            return Source((direct,), lambda a, _: _members(a[direct].value))
+        quoted = key.replace("'", "''")
+        lookup = Request(path, permission, ("id", "displayName"), filter=f"displayName eq '{quoted}'")
+
+        def found(answers: Answers) -> Any:
+            value = answers[lookup].value
+            if isinstance(value, (Unknown, Partial)):
+                return value if isinstance(value, Unknown) else value.why
+            ids = [guid(at(i, "id")) for i in value or ()]
+            if len(ids) > 1:
+                return Unknown(Reason.UNREADABLE, f"{len(ids)} objects are called {key!r}: name it by its id")
+            return ids[0] if ids else None
+
+        def parse(answers: Answers, _: Any) -> Any:
+            name = found(answers)
+            return _members(answers[inside(name)].value) if isinstance(name, str) else name
+
+        return Source(
+            (lookup,),
+            parse,
+            lambda a: [inside(name)] if isinstance(name := found(a), str) else [],
+            ((f"GET {path}/{{id}} members", permission),),
+        )
+
+    return source
+
+
+def _members(value: Any) -> Any:
+    """{people, devices}: ids of users, and device ids of devices; None when the object is not there."""
+    if value is None or isinstance(value, Unknown):
+        return value
+    items = value.items if isinstance(value, Partial) else value
+    devices: Any = [
+        guid(at(i, "deviceId") or at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".device")
+    ]
+    if isinstance(value, Partial):
+        devices = Partial(tuple(devices), value.why)
+    return {"people": people(value), "devices": devices}
+
+
+_MEMBERS = Record({"people": Field(ListOf(STR), "ids of users"), "devices": Field(ListOf(STR), "Entra device ids")})
+_UNIT = "AdministrativeUnit.Read.All"
+
+fact(
+    "group_members",
+    _MEMBERS,
+    PLATFORM,
+    key="group id or name",
+    may_be_absent=True,
+    rights=(MEMBER,),
+    source="GET /groups/{id}/transitiveMembers",
+    doc="People and devices of one group, through groups in it.",
+)
+KEYED["group_members"] = _membership(
+    "/groups",
+    MEMBER,
+    lambda g: Request(f"/groups/{g}/transitiveMembers", MEMBER, ("id", "deviceId"), top=999, absent_ok=True),
+)
+fact(
+    "unit_members",
+    _MEMBERS,
+    PLATFORM,
+    key="administrative unit id or name",
+    may_be_absent=True,
+    rights=(_UNIT,),
+    source="GET /directory/administrativeUnits/{id}/members",
+    doc="People and devices of one administrative unit.",
+)
+KEYED["unit_members"] = _membership(
+    "/directory/administrativeUnits",
+    _UNIT,
+    lambda u: Request(
+        f"/directory/administrativeUnits/{u}/members", _UNIT, ("id", "deviceId"), top=999, absent_ok=True
+    ),
+)

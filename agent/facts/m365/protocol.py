@@ -1,0 +1,73 @@
+"""What the tenant's facts know of a connection: reads of Graph paths, and how far each could be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from agent.model import Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One read of Graph v1.0.
+
+    `path` starts with a slash and carries no version. `permission` is the least application permission that it
+    takes (Microsoft's permission map of 2026-08-07). `headers` are repeated on every page. `slow` requests share a
+    limit of one a second for the whole tenant. `absent_ok`: a 404 means that the object is not there (value None).
+    """
+
+    path: str
+    permission: str
+    select: tuple[str, ...] = ()
+    expand: str = ""
+    filter: str = ""
+    top: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    slow: bool = False
+    absent_ok: bool = False
+
+    def url(self, top: int | None = None) -> str:
+        """Path and query, relative to the version; `top` replaces the page size."""
+        size = self.top if top is None else top
+        options = [
+            ("$select", ",".join(self.select)),
+            ("$expand", self.expand),
+            ("$filter", self.filter),
+            ("$top", str(size) if size else ""),
+        ]
+        query = "&".join(f"{name}={quote(value, safe='$,()=')}" for name, value in options if value)
+        return f"{self.path}?{query}" if query else self.path
+
+    def __str__(self) -> str:
+        """As `plan` prints it: readable, not encoded."""
+        parts = [f"$select={','.join(self.select)}"] if self.select else []
+        parts += [f"$expand={self.expand}"] if self.expand else []
+        parts += [f"$filter={self.filter}"] if self.filter else []
+        return f"GET {self.path}" + (f"?{'&'.join(parts)}" if parts else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request gave.
+
+    `value` is an object (dict), the whole list of a collection, a `Partial` of it when a page was missing, None when
+    there is no such object, or `Unknown`. `request_ids` are Graph's own, for support and the log.
+    """
+
+    value: Any
+    request_ids: tuple[str, ...] = field(default=())
+
+    @property
+    def unknown(self) -> Unknown | None:
+        """The reason, when nothing could be read."""
+        return self.value if isinstance(self.value, Unknown) else None
+
+
+class Graph(Protocol):
+    """A signed-in connection to one tenant."""
+
+    def get(self, requests: Sequence[Request]) -> list[Answer]:
+        """Read them all, in the order given. Raises `TargetError` when the tenant as a whole cannot be read."""

@@ -1,0 +1,197 @@
+"""The scan: workers read targets, each is judged and saved as it comes in. Stops cleanly, resumes, tells progress."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from agent.collect import Credentials, collect, nothing
+from agent.conform import to_json
+from agent.errors import UsageError
+from agent.evaluate import Case, judge
+from agent.facts.protocol import Limits
+from agent.model import Evidence, Finding, Kind, Reading, Reason, TargetState
+from agent.plan import Job, Planner, Selection
+from agent.store import Run, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Progress. `kind`: `start` (total known), `done` (one target saved), `note` (a sentence for people)."""
+
+    kind: str
+    text: str = ""
+    target: str = ""
+    school: str | None = None
+    state: TargetState | None = None
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True)
+class Options:
+    """How to scan. `workers` at once; `limits` per target; `resume` takes the last interrupted run up again."""
+
+    workers: int = 20
+    limits: Limits = field(default_factory=Limits)
+    resume: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a scan came to: its run, the state of each target, and whether something inside us went wrong."""
+
+    run: Run
+    states: dict[str, TargetState]
+    details: dict[str, str]
+    faults: list[str]
+
+
+def scan(planner: Planner, store: Store, selection: Selection, options: Options,
+         tell: Callable[[Event], None] = lambda _: None) -> Outcome:
+    """Scan what is selected. Raises `UsageError` for an empty selection, `StoreBusy`, `StoreError`;
+    KeyboardInterrupt ends the run as `interrupted`, with everything saved that was finished."""
+    jobs = planner.jobs(selection)
+    with store.lock():
+        run, jobs = _begin(store, jobs, selection, options)
+        tell(Event("start", total=len(jobs)))
+        outcome = Outcome(run, {}, {}, [])
+        stop = threading.Event()
+        results = _work(planner, jobs, options, stop)
+        try:
+            for done in range(1, len(jobs) + 1):
+                job, evidence, fault = _next(results)
+                if fault:
+                    outcome.faults.append(fault)
+                save(planner, store, run, job, evidence, selection)
+                outcome.states[job.target.id] = evidence.state
+                outcome.details[job.target.id] = evidence.detail
+                tell(Event("done", evidence.detail, job.target.id, job.target.school, evidence.state, done, len(jobs)))
+        except KeyboardInterrupt:
+            stop.set()
+            store.finish(run, datetime.now(UTC), "interrupted")
+            raise
+        finally:
+            stop.set()
+        if run.whole:
+            for target in store.retire(run, [t.id for t in planner.targets()]):
+                tell(Event("note", f"{target} is no longer in the trust: its findings are retired.", target))
+        store.finish(run, datetime.now(UTC))
+        for sentence in silent_schools(planner, outcome.states):
+            tell(Event("note", sentence))
+        store.purge(datetime.now(UTC))
+    return outcome
+
+
+def _begin(store: Store, jobs: list[Job], selection: Selection, options: Options) -> tuple[Run, list[Job]]:
+    if not options.resume:
+        return store.begin(datetime.now(UTC), [j.target.id for j in jobs], selection.words()), jobs
+    run = store.run("last")
+    if run.status == "complete":
+        raise UsageError("the last scan is complete; there is nothing to resume.", "Run `spiritlevel scan`.")
+    left = set(run.planned) - store.done(run)
+    return store.reopen(run), [j for j in jobs if j.target.id in left]
+
+
+def _next(results: queue.Queue[tuple[Job, Evidence, str]]) -> tuple[Job, Evidence, str]:
+    """The next result; waits in short steps, so that Ctrl-C is heard at once."""
+    while True:
+        try:
+            return results.get(timeout=0.5)
+        except queue.Empty:
+            continue
+
+
+def _work(planner: Planner, jobs: Sequence[Job], options: Options, stop: threading.Event
+          ) -> queue.Queue[tuple[Job, Evidence, str]]:
+    """Start the workers. They are daemons: a target that hangs keeps nobody from leaving."""
+    todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    # Shared targets take longest and mostly wait: first.
+    for job in sorted(jobs, key=lambda j: j.target.kind is Kind.DEVICE):
+        todo.put(job)
+    results: queue.Queue[tuple[Job, Evidence, str]] = queue.Queue()
+    credentials = Credentials()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                job = todo.get_nowait()
+            except queue.Empty:
+                return
+            fault = ""
+            try:
+                evidence = collect(job.target, job.wanted, planner.trust.folder, options.limits, credentials, stop)
+            except Exception as e:  # a fault of ours: this target is unknown, the run goes on, and it is told
+                fault = f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}"
+                evidence = nothing(job.target, job.wanted, datetime.now(UTC), Reason.UNREADABLE,
+                                   f"spiritlevel itself failed here ({type(e).__name__}); see .spiritlevel/faults.log.")
+            results.put((job, evidence, fault))
+
+    for i in range(max(1, min(options.workers, len(jobs)))):
+        threading.Thread(target=work, name=f"collect-{i}", daemon=True).start()
+    return results
+
+
+_READINGS: dict[str, Reading] = {}
+
+
+def intern(facts: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The same readings with one object per content, so that a fleet of equals is judged once. Bounded."""
+    if len(_READINGS) > 100_000:
+        _READINGS.clear()
+    return {n: _READINGS.setdefault(repr(to_json(r.value)), r) if not isinstance(r.value, list) else r
+            for n, r in facts.items()}
+
+
+def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence, selection: Selection) -> list[Finding]:
+    """Judge one target's evidence and save both; what a changed rule makes of the evidence before goes along."""
+    evidence = Evidence(evidence.target, evidence.state, evidence.as_of, intern(evidence.facts), evidence.detail,
+                        evidence.ids)
+    job = planner.job(job.target, selection, evidence)
+    findings = judge_job(planner, job, evidence)
+    digests = {(r.control.id, s.key if s else ""): r.digest for b, s in job.parts for r in b.rules}
+    rejudged: dict[tuple[str, str], Finding] = {}
+    have = store.rules(job.target.id)
+    changed = {k for k, d in digests.items() if k in have and have[k] != d}
+    if changed:
+        try:
+            before = store.evidence(job.target.id)
+        except UsageError:  # past its keep: nothing to judge again
+            before = None
+        if before is not None:
+            old = Evidence(job.target, before.state, before.as_of, before.facts, before.detail, before.ids)
+            rejudged = {(f.control, f.school or ""): f for f in judge_job(planner, job, old)
+                        if (f.control, f.school or "") in changed}
+    pairs = [(f, digests[f.control, f.school or ""]) for f in findings]
+    store.save(run, evidence, pairs, rejudged, whole=not selection.narrows_controls)
+    return findings
+
+
+def judge_job(planner: Planner, job: Job, evidence: Evidence) -> list[Finding]:
+    """Findings of one target over all its baselines."""
+    trust = planner.trust
+    case = Case(evidence, trust.serving(job.target), {k: v for k, v in job.target.settings.items() if k == "base_dn"})
+    out: list[Finding] = []
+    for baseline, school in job.parts:
+        out += judge(case, baseline.rules, school, trust.attestations)
+    return out
+
+
+def silent_schools(planner: Planner, states: Mapping[str, TargetState]) -> list[str]:
+    """One sentence per school of which nothing answered (of two devices or more)."""
+    out = []
+    for key, school in planner.trust.schools.items():
+        mine = [states[t.id] for t in planner.targets() if t.school == key and t.id in states]
+        if len(mine) > 1 and all(s is TargetState.UNREACHABLE for s in mine):
+            out.append(f"{school.name}: none of {len(mine)} devices answered. Is the link down?")
+    return out
+
+
+def wait_estimate(done: int, total: int, began: float) -> float:
+    """Seconds that are likely left, from the pace so far."""
+    return 0.0 if not done else (time.monotonic() - began) / done * (total - done)

@@ -1,0 +1,1 @@
+"""Tests; tests/lab makes the real targets that some of them scan."""
