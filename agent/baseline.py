@@ -78,7 +78,9 @@ class Policy:
         groups: dict[str, tuple[frozenset[str], dict[str, Any]]] = {}
         for i, parent in enumerate(file.extends):
             if parent not in self.profiles:
-                raise doc.error(f"there is no profile {parent!r}.", ("extends", i), suggest(parent, sorted(self.profiles)))
+                raise doc.error(
+                    f"there is no profile {parent!r}.", ("extends", i), suggest(parent, sorted(self.profiles))
+                )
             up = self._resolve(parent, (*below, name))
             chosen |= up.controls
             values.update(up.parameters)
@@ -97,12 +99,17 @@ class Policy:
             groups[key] = (have[0] | frozenset(more), {**have[1], **group.parameters})
         return Profile(name, frozenset(chosen), values, tuple((k, c, v) for k, (c, v) in groups.items()))
 
-    def _choose(self, chosen: set[str], patterns: Sequence[str], doc: Document, path: tuple[str | int, ...]) -> set[str]:
+    def _choose(
+        self, chosen: set[str], patterns: Sequence[str], doc: Document, path: tuple[str | int, ...]
+    ) -> set[str]:
         out = set(chosen)
         for i, pattern in enumerate(patterns):
             bare = pattern.removeprefix("-")
-            hits = fnmatch.filter(self.controls, bare) if any(c in bare for c in "*?[") else (
-                [bare] if bare in self.controls else [])
+            hits = (
+                fnmatch.filter(self.controls, bare)
+                if any(c in bare for c in "*?[")
+                else ([bare] if bare in self.controls else [])
+            )
             if not hits:
                 raise doc.error(f"there is no control {bare!r}.", (*path, i), suggest(bare, sorted(self.controls)))
             out = out - set(hits) if pattern.startswith("-") else out | set(hits)
@@ -122,8 +129,14 @@ class Policy:
             return self.site[name]
         return next((c.file.parameters[name] for c in self.controls.values() if name in c.file.parameters), None)
 
-    def baseline(self, target: Target, profiles: Sequence[str], school: School | None,
-                 fills: Mapping[str, Any], scope: str | None = None) -> Baseline:
+    def baseline(
+        self,
+        target: Target,
+        profiles: Sequence[str],
+        school: School | None,
+        fills: Mapping[str, Any],
+        scope: str | None = None,
+    ) -> Baseline:
         """Resolve for one target. Later profiles win over earlier ones, the school over profiles, and an inventory
         group, which says what a machine is for, over the school.
 

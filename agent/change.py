@@ -45,8 +45,11 @@ def compare(now: Finding, past: Past | None, run: str, rejudged: Finding | None 
     since = past.since if _failing(past) else run
     if rejudged is not None and _differs(rejudged, past.last):
         if not _differs(now, rejudged) or rejudged.verdict not in KNOWN:
-            return Changed(Change.REBASELINED, dict.fromkeys((o.key for o in now.offenders), Change.REBASELINED), since
-                           if now.verdict is Verdict.FAIL and _failing(past) else run)
+            return Changed(
+                Change.REBASELINED,
+                dict.fromkeys((o.key for o in now.offenders), Change.REBASELINED),
+                since if now.verdict is Verdict.FAIL and _failing(past) else run,
+            )
         before = rejudged
     change = _word(now.verdict, past.last.verdict, before.verdict if before else None)
     keeps = change in (Change.PERSISTING,)
@@ -91,8 +94,13 @@ def _offenders(now: Finding, before: Finding | None) -> dict[str, Change]:
     known = before is not None and before.verdict in KNOWN
     out: dict[str, Change] = {}
     for o in now.offenders:
-        out[o.key] = Change.PERSISTING if o.key in was else Change.REGRESSED if known and before is not None and \
-            before.verdict is Verdict.PASS else Change.NEW
+        out[o.key] = (
+            Change.PERSISTING
+            if o.key in was
+            else Change.REGRESSED
+            if known and before is not None and before.verdict is Verdict.PASS
+            else Change.NEW
+        )
     if now.verdict is Verdict.UNKNOWN:
         out.update({k: Change.PERSISTING for k in was})
         return out

@@ -36,14 +36,14 @@ def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None
 
 
 def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | None:
-    """A device: by its name, by a group or unit that holds it, or by its main user."""
+    """A device: by its name, by a unit that holds it, or by its main user."""
     if _sees_all(school):
         return True
     answers: list[bool | None] = []
     if pattern := school.tenant.get("device_names"):
         name = item.get("name")
         answers.append(re.search(str(pattern), name) is not None if isinstance(name, str) else None)
-    answers += _held_by(item.get("entra_device_id"), "devices", school, view)
+    answers += _held_by(_object_id(item, school, view), "devices", school, view, units_only=True)
     if "user" in item:
         user = item["user"]
         answers.append(False if user is None else _in_domain(user, school))
@@ -60,8 +60,24 @@ def needs(schools: Iterable[School]) -> set[str]:
     out: set[str] = set()
     for school in schools:
         out |= {f"group_members[{g}]" for g in _texts(school, GROUPS)}
-        out |= {f"unit_members[{u}]" for u in _texts(school, UNITS)}
+        if units := _texts(school, UNITS):
+            # Intune knows a device by another id than the units do; the list of Entra's devices holds both.
+            out |= {f"unit_members[{u}]" for u in units} | {"entra_devices"}
     return out
+
+
+def _object_id(item: Mapping[str, Any], school: School, view: View) -> Any:
+    """The id by which units know a device; None when there is none, `Unknown` when it cannot be told."""
+    if "user" not in item or not _texts(school, UNITS):
+        return item.get("id")
+    wanted = item.get("entra_device_id")
+    if wanted is None or isinstance(wanted, Unknown):
+        return wanted
+    devices, why = view.items("entra_devices")
+    for device in devices:
+        if isinstance(device, Mapping) and device.get("entra_device_id") == wanted:
+            return device.get("id")
+    return why
 
 
 def _texts(school: School, selectors: Sequence[str]) -> list[str]:
@@ -85,9 +101,9 @@ def _in_domain(value: Any, school: School) -> bool | None:
     return value.casefold().rpartition("@")[2] in domains if isinstance(value, str) else None
 
 
-def _held_by(key: Any, kind: str, school: School, view: View) -> list[bool | None]:
+def _held_by(key: Any, kind: str, school: School, view: View, *, units_only: bool = False) -> list[bool | None]:
     """For each group and unit of the school, whether it holds the person or device `key`."""
-    facts = [f"group_members[{g}]" for g in _texts(school, GROUPS)]
+    facts = [] if units_only else [f"group_members[{g}]" for g in _texts(school, GROUPS)]
     facts += [f"unit_members[{u}]" for u in _texts(school, UNITS)]
     out: list[bool | None] = []
     for name in facts:

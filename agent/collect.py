@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from agent.connect import secrets
+from agent.connect.ssh_options import FOLDER
 from agent.conform import conform
 from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Collected, Limits
 from agent.facttypes import REGISTRY
-from agent.model import Evidence, Reading, Reason, Target, TargetState, Unknown
+from agent.model import Evidence, Kind, Reading, Reason, Target, TargetState, Unknown
 
 REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (IdentityError, Reason.IDENTITY),
@@ -116,13 +117,14 @@ def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) ->
         raise Unreachable(f"spiritlevel cannot read {target.platform} yet.")
     deadline = Limits(limits.seconds, limits.bytes)
     start = time.monotonic()
-    with _open(target, secret, deadline) as connection:
+    with open_target(at(target, folder), secret, deadline) as connection:
         left = Limits(max(1.0, limits.seconds - (time.monotonic() - start)), limits.bytes)
         out: Collected = facts.collect(connection, wanted, left)
     return out
 
 
-def _open(target: Target, secret: Callable[[str], str], limits: Limits) -> Any:
+def open_target(target: Target, secret: Callable[[str], str], limits: Limits) -> Any:
+    """The connection of a target's platform, as a context manager. Raises `TargetError` when it is entered."""
     if target.platform == "ad":
         from agent.connect.ldap import open_ldap
 
@@ -134,6 +136,11 @@ def _open(target: Target, secret: Callable[[str], str], limits: Limits) -> Any:
     from agent.connect.ssh import open_ssh
 
     return open_ssh(target, secret, limits)
+
+
+def at(target: Target, folder: Path) -> Target:
+    """A device with the trust's folder among its settings: its relative file names start there."""
+    return replace(target, settings={**target.settings, FOLDER: str(folder)}) if target.kind is Kind.DEVICE else target
 
 
 def shape(platform: str, wanted: Sequence[str], got: Collected) -> dict[str, Reading]:

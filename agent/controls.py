@@ -70,8 +70,11 @@ def load_control(doc: Document, site: Mapping[str, SiteParameter]) -> Control:
         raise doc.error("a control is a mapping that starts with id, version and title.")
     file = model(doc, ControlFile)
     if file.applies_to.platform not in REGISTRY.platforms():
-        raise doc.error(f"there is no platform {file.applies_to.platform!r}.", ("applies_to", "platform"),
-                        suggest(file.applies_to.platform, REGISTRY.platforms()))
+        raise doc.error(
+            f"there is no platform {file.applies_to.platform!r}.",
+            ("applies_to", "platform"),
+            suggest(file.applies_to.platform, REGISTRY.platforms()),
+        )
     if not file.id.startswith(f"{file.applies_to.platform}."):
         raise doc.error(f"an id starts with its platform: {file.applies_to.platform}.…", ("id",))
     if file.scope == "items" and file.applies_to.platform not in ("ad", "m365"):
@@ -96,19 +99,24 @@ def load_control(doc: Document, site: Mapping[str, SiteParameter]) -> Control:
     reads, used = expand(file.applies_to.platform, ctx.reads)
     known = {*file.parameters, *site}
     for name in used - known:
-        raise doc.error(f"its facts use parameter {name!r}, which nobody declares.", ("parameters",),
-                        "Declare it here with type, why and default.")
+        raise doc.error(
+            f"its facts use parameter {name!r}, which nobody declares.",
+            ("parameters",),
+            "Declare it here with type, why and default.",
+        )
     for name in file.parameters:
         if name not in ctx.uses | used:
             raise doc.error("is declared and never used.", ("parameters", name))
     placeholders = set(ctx.placeholders)
     words = ctx.operators | ({"manual"} if manual else set())
-    return Control(file, doc, tuple(sorted(reads)), tuple(sorted(ctx.uses | used)), frozenset(placeholders),
-                   frozenset(words))
+    return Control(
+        file, doc, tuple(sorted(reads)), tuple(sorted(ctx.uses | used)), frozenset(placeholders), frozenset(words)
+    )
 
 
-def rule(control: Control, parameters: Mapping[str, Any], fills: Mapping[str, Any],
-         declared: Mapping[str, SiteParameter]) -> Rule:
+def rule(
+    control: Control, parameters: Mapping[str, Any], fills: Mapping[str, Any], declared: Mapping[str, SiteParameter]
+) -> Rule:
     """Put values in. Raises `ConfigError` where a value does not fit the check it goes into."""
     file = control.file
     ctx = _context(file, declared, parameters, fills, checking=False)
@@ -118,8 +126,16 @@ def rule(control: Control, parameters: Mapping[str, Any], fills: Mapping[str, An
     reads, _ = expand(control.platform, names)
     derived_clock = any(s.derive.clock for s in _derived(control.platform, names))
     values = {n: parameters[n] for n in control.uses if n in parameters}
-    return Rule(control, values, fills, check, when, tuple(sorted(reads)), ctx.clock or derived_clock,
-                rule_digest(control, values, {n: fills.get(n) for n in sorted(control.placeholders)}))
+    return Rule(
+        control,
+        values,
+        fills,
+        check,
+        when,
+        tuple(sorted(reads)),
+        ctx.clock or derived_clock,
+        rule_digest(control, values, {n: fills.get(n) for n in sorted(control.placeholders)}),
+    )
 
 
 def rule_digest(control: Control, values: Mapping[str, Any], fills: Mapping[str, Any]) -> str:
@@ -157,8 +173,14 @@ def _derived(platform: str, names: set[str]) -> list[Any]:
     return out
 
 
-def _context(file: ControlFile, site: Mapping[str, SiteParameter], parameters: Mapping[str, Any],
-             fills: Mapping[str, Any], *, checking: bool) -> Context:
+def _context(
+    file: ControlFile,
+    site: Mapping[str, SiteParameter],
+    parameters: Mapping[str, Any],
+    fills: Mapping[str, Any],
+    *,
+    checking: bool,
+) -> Context:
     declared = (*file.parameters, *site)
     values = dict(parameters)
     if checking:
@@ -176,8 +198,9 @@ def _compile(source: Any, ctx: Context, doc: Document, path: tuple[str | int, ..
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "bool": (bool,), "list": (list,), "map": (dict,)}
 
 
-def check_parameter(name: str, parameter: Parameter | SiteParameter, value: Any, doc: Document,
-                    path: tuple[str | int, ...]) -> None:
+def check_parameter(
+    name: str, parameter: Parameter | SiteParameter, value: Any, doc: Document, path: tuple[str | int, ...]
+) -> None:
     """Whether a value fits its parameter's type. Raises `ConfigError` at `path`."""
     try:
         if parameter.type == "duration":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from agent.claims import belongs, hidden, hidden
+from agent.claims import belongs, hidden
 from agent.condition.nodes import NA
 from agent.controls import Rule
 from agent.derive import View, as_items
@@ -115,8 +115,9 @@ def _narrow(value: Any, rule: str, school: School | None, view: View) -> Any:
     return Partial(tuple(mine), why) if why else mine
 
 
-def judge(case: Case, rules: Sequence[Rule], school: School | None,
-          attestations: Sequence[AttestationEntry] = ()) -> list[Finding]:
+def judge(
+    case: Case, rules: Sequence[Rule], school: School | None, attestations: Sequence[AttestationEntry] = ()
+) -> list[Finding]:
     """Findings of a target. `school` owns them (None: the trust); for rules with `scope: items` it also says whose
     items are looked at."""
     evidence = case.evidence
@@ -124,8 +125,22 @@ def judge(case: Case, rules: Sequence[Rule], school: School | None,
     for rule in rules:
         j = _judgement(rule, case, school, attestations)
         file = rule.control.file
-        out.append(Finding(file.id, file.version, evidence.target.id, school.key if school else None, j.verdict, j.reason,
-                           j.expected, j.observed, j.offenders, j.count, j.possible, j.digest))
+        out.append(
+            Finding(
+                file.id,
+                file.version,
+                evidence.target.id,
+                school.key if school else None,
+                j.verdict,
+                j.reason,
+                j.expected,
+                j.observed,
+                j.offenders,
+                j.count,
+                j.possible,
+                j.digest,
+            )
+        )
     return out
 
 
@@ -140,8 +155,9 @@ def _judgement(rule: Rule, case: Case, school: School | None, attestations: Sequ
         return _seal(attested(rule.control.id, rule.control.manual, school, case.evidence.as_of.date(), attestations))
     if rule.control.file.scope == "items":
         e = case.evidence
-        part = Part(e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case,
-                    school)
+        part = Part(
+            e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
+        )
         return decide(rule, part)
     facts = case.evidence.facts
     key: tuple[Any, ...] = tuple([facts.get(n, NOT_COLLECTED) for n in rule.reads])
@@ -184,13 +200,27 @@ def decide(rule: Rule, view: View) -> Judgement:
         return _seal(Judgement(Verdict.NOT_APPLICABLE, "nothing here to judge", expected, observed))
     if account.truth is None:
         # what surely fails is worth naming, though the whole is unknown
-        return _seal(Judgement(Verdict.UNKNOWN, _reasons(account.unknowns), expected, observed,
-                               tuple(sorted(account.culprits)), account.count, account.possible), pinned)
+        return _seal(
+            Judgement(
+                Verdict.UNKNOWN,
+                _reasons(account.unknowns),
+                expected,
+                observed,
+                tuple(sorted(account.culprits)),
+                account.count,
+                account.possible,
+            ),
+            pinned,
+        )
     if account.truth is True:
         return _seal(Judgement(Verdict.PASS, "", expected, observed, possible=account.possible), "")
     offenders = tuple(sorted(account.culprits)[:MAX_OFFENDERS])
-    return _seal(Judgement(Verdict.FAIL, "", expected, observed, offenders, max(account.count, len(offenders)),
-                           account.possible), pinned)
+    return _seal(
+        Judgement(
+            Verdict.FAIL, "", expected, observed, offenders, max(account.count, len(offenders)), account.possible
+        ),
+        pinned,
+    )
 
 
 def _reasons(unknowns: Sequence[Unknown]) -> str:
@@ -206,8 +236,9 @@ def _seal(j: Judgement, pinned: str = "") -> Judgement:
     return Judgement(j.verdict, j.reason, j.expected, j.observed, j.offenders, j.count, j.possible, digest)
 
 
-def attested(control: str, question: str, school: School | None, today: date,
-             attestations: Sequence[AttestationEntry]) -> Judgement:
+def attested(
+    control: str, question: str, school: School | None, today: date, attestations: Sequence[AttestationEntry]
+) -> Judgement:
     """A manual control: a dated human answer that is still in date, else `manual` with the question."""
     key = school.key if school else None
     mine = [a for a in attestations if a.control == control and a.school in (None, key) and a.on <= today]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.baseline import Policy
+from agent.condition import moment
 from agent.conform import conform, from_example
 from agent.controls import Control, check_parameter, rule
-from agent.condition import moment
 from agent.errors import ConfigError
 from agent.evaluate import Case, Judgement, judge
 from agent.facttypes import REGISTRY, FactError
@@ -42,7 +42,9 @@ def _compare(example: Example, got: Finding | Judgement) -> str:
     if got.verdict is not example.expect:
         why = f" ({got.reason or got.observed})" if got.reason or got.observed else ""
         return f"expected {example.expect.value}, got {got.verdict.value}{why}."
-    if example.offenders is not None and (labels := sorted(o.label for o in got.offenders)) != sorted(example.offenders):
+    if example.offenders is not None and (labels := sorted(o.label for o in got.offenders)) != sorted(
+        example.offenders
+    ):
         return f"expected the offenders {sorted(example.offenders)}, got {labels}."
     if example.reason is not None and example.reason not in got.reason:
         return f"expected a reason with {example.reason!r}, got {got.reason!r}."
@@ -94,9 +96,14 @@ def judge_example(policy: Policy, control: Control, example: Example, index: int
 
 
 def _school(data: dict[str, Any]) -> School:
-    return School(str(data.get("key", data.get("code", "example")).lower()), str(data.get("name", "Example School")),
-                  str(data.get("code", "")), phase=str(data.get("phase", "")), directory=data.get("directory", {}),
-                  tenant=data.get("tenant", {}))
+    return School(
+        str(data.get("key", data.get("code", "example")).lower()),
+        str(data.get("name", "Example School")),
+        str(data.get("code", "")),
+        phase=str(data.get("phase", "")),
+        directory=data.get("directory", {}),
+        tenant=data.get("tenant", {}),
+    )
 
 
 def lost(given: Any, held: Any, place: str) -> str:

@@ -74,7 +74,9 @@ def find(start: str | None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "trust.yml").is_file():
             return folder
-    raise UsageError("there is no trust.yml here or above.", "Name its folder with -C, or make one with `spiritlevel init`.")
+    raise UsageError(
+        "there is no trust.yml here or above.", "Name its folder with -C, or make one with `spiritlevel init`."
+    )
 
 
 def load(folder: Path) -> Trust:
@@ -97,25 +99,45 @@ def load(folder: Path) -> Trust:
                 raise doc.error(f"there is no inventory {p!r}.", ("schools", key, "inventory"))
         if paths:
             inventories[key] = tuple(folder / p for p in paths)
+    if file.notify and file.notify.teams_webhook:  # whoever has the address may post: it is a secret
+        _reference(file.notify.teams_webhook, doc, ("notify", "teams_webhook"), needed=True)
     codes = [s.code for s in schools.values() if s.code]
     if twice := next((c for c in codes if codes.count(c) > 1), None):
         raise doc.error(f"the code {twice!r} is given to two schools.", ("schools",))
-    return Trust(folder, file, doc, schools, tuple(_shared(file, doc, folder)), _exceptions(folder, schools),
-                 _attestations(folder, schools), inventories)
+    return Trust(
+        folder,
+        file,
+        doc,
+        schools,
+        tuple(_shared(file, doc, folder)),
+        _exceptions(folder, schools),
+        _attestations(folder, schools),
+        inventories,
+    )
 
 
 def _school(key: str, entry: SchoolEntry, file: TrustFile, doc: Document) -> School:
     for kind, uses, known in (("directory", entry.directory, file.directories), ("tenant", entry.tenant, file.tenants)):
         if uses is not None and uses.use not in known:
-            raise doc.error(f"there is no {kind} {uses.use!r}.", ("schools", key, kind, "use"),
-                            suggest(uses.use, sorted(known)))
+            raise doc.error(
+                f"there is no {kind} {uses.use!r}.", ("schools", key, kind, "use"), suggest(uses.use, sorted(known))
+            )
     if entry.tenant and entry.tenant.device_names:
         try:
             re.compile(entry.tenant.device_names)
         except re.error as e:
             raise doc.error(f"is no regular expression: {e}.", ("schools", key, "tenant", "device_names")) from None
-    return School(key, entry.name, entry.code, entry.urn, entry.phase, _selectors(entry.directory),
-                  _selectors(entry.tenant), entry.parameters, entry.not_scanned)
+    return School(
+        key,
+        entry.name,
+        entry.code,
+        entry.urn,
+        entry.phase,
+        _selectors(entry.directory),
+        _selectors(entry.tenant),
+        entry.parameters,
+        entry.not_scanned,
+    )
 
 
 def _selectors(entry: Any) -> dict[str, Any]:
@@ -150,9 +172,13 @@ def _reference(value: str, doc: Document, path: tuple[str | int, ...], *, needed
         return
     if not REFERENCE.match(value):
         # The value itself is never repeated: it may be the very secret.
-        raise SecretError("a secret is named here, never written down.",
-                          "Write env:NAME, file:PATH, keyring:SERVICE/USER or vault:FILE#KEY.",
-                          file=doc.file, line=doc.line(path), key=".".join(str(p) for p in path))
+        raise SecretError(
+            "a secret is named here, never written down.",
+            "Write env:NAME, file:PATH, keyring:SERVICE/USER or vault:FILE#KEY.",
+            file=doc.file,
+            line=doc.line(path),
+            key=".".join(str(p) for p in path),
+        )
 
 
 def _file(folder: Path, name: str, doc: Document, path: tuple[str | int, ...]) -> Path:
@@ -204,5 +230,6 @@ def check_exceptions(trust: Trust, controls: Sequence[str]) -> None:
     for name, entries in (("exceptions.yml", trust.exceptions), ("attestations.yml", trust.attestations)):
         for i, e in enumerate(entries):
             if e.control is not None and not fnmatch.filter(controls, e.control):
-                raise ConfigError(f"there is no control {e.control!r}.", suggest(e.control, controls), file=name,
-                                  key=f"[{i}].control")
+                raise ConfigError(
+                    f"there is no control {e.control!r}.", suggest(e.control, controls), file=name, key=f"[{i}].control"
+                )

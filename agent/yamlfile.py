@@ -6,8 +6,12 @@ below by the YAML 1.2 core schema, so that `no` stays the word that sshd uses, a
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -196,3 +200,102 @@ def _models(annotation: Any) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+class Unsafe(str):
+    """Text that somebody else may have chosen: written with Ansible's tag `!unsafe`, so it is never a template."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists indented under their key, as ansible-lint wants; no anchors, so that every place can be read alone."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+        return super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: Any, text: str) -> Any:
+    # What only one of YAML 1.1 and 1.2 takes for a number or a truth is quoted: the dumper itself knows 1.1 alone.
+    plain = not (text in _WORDS or _INT.match(text) or _HEX.match(text) or _FLOAT.match(text))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+_Dumper.add_representer(str, _text)
+# Escaped, whatever it is: a tagged scalar in quotes cannot end early, and shows no control character to a terminal.
+_Dumper.add_representer(Unsafe, lambda d, text: d.represent_scalar("!unsafe", str(text), style='"'))
+
+
+def dump(data: Any) -> str:
+    """Plain data (str, int, float, bool, None, list, dict, `Unsafe`) → YAML that YAML 1.1 and 1.2 read alike.
+
+    Keys stay in their order; `---` stands first. The same data gives the same bytes.
+    """
+    text: str = yaml.dump(
+        data,
+        Dumper=_Dumper,
+        explicit_start=True,
+        default_flow_style=False,
+        sort_keys=False,
+        allow_unicode=False,
+        width=140,
+    )
+    return text
+
+
+def edited(text: str, key: str, change: Callable[[list[Any]], None]) -> str:
+    """YAML text with the list under `key` changed in place by `change`; comments, order and quotes stay.
+
+    The list may also be the whole file; a file without one gets it. New entries are plain dicts. The caller checks the
+    result before it is written. Raises `ConfigError` for text that is no YAML.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedSeq
+    from ruamel.yaml.error import YAMLError
+
+    yaml_ = YAML()  # round trip, YAML 1.2
+    yaml_.preserve_quotes = True
+    yaml_.width = 1 << 16  # lines stay as long as they were written
+    if re.search(r"^ +- ", text, re.MULTILINE) or not re.search(r"^- ", text, re.MULTILINE):
+        yaml_.indent(mapping=2, sequence=4, offset=2)
+    try:
+        data = yaml_.load(text)
+    except YAMLError as e:
+        raise ConfigError(f"is not valid YAML: {str(e).splitlines()[0]}.") from None
+    if data is None:  # nothing but comments: they stay above
+        text = f"{text.rstrip()}\n{key}: []\n".lstrip("\n")
+        data = yaml_.load(text)
+    found = data.get(key) if isinstance(data, dict) else data
+    if not found and isinstance(data, dict):
+        found = data[key] = CommentedSeq()
+    elif not found:
+        found.fa.set_block_style()
+    change(found)
+    if not found:
+        found.fa.set_flow_style()
+    out = io.StringIO()
+    yaml_.dump(data, out)
+    return out.getvalue()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it first, then renamed over it. Keeps its mode. Raises OSError."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -32,12 +32,12 @@ def list_(ctx: click.Context, kind: str, form: str) -> None:
     if form == "json":
         print_json([dict(zip((c.lower().replace(" ", "_") for c in columns), row, strict=True)) for row in rows])
     elif form == "csv":
-        from agent.render.tables import cell
+        from agent.render.tables import defuse
 
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([cell(str(c)) for c in row] for row in rows)
+        writer.writerows([defuse(str(c)) for c in row] for row in rows)
         click.echo(out.getvalue(), nl=False)
     else:
         show_table(ctx, columns, rows)

@@ -181,7 +181,7 @@ def write_reports(planner: Any, store: Any, forms: Sequence[str], output: str | 
     shot = snapshot(planner, store, run, selection, stand_in=stand_in)
     base = planner.trust.folder / "out"
     out: list[Path] = []
-    texts = {"csv": tables.csv_text, "ndjson": lambda s: "".join(tables.ndjson(s)), "junit": exchange.junit_xml}
+    texts = {"csv": tables.csv_text, "ndjson": tables.ndjson_text, "junit": exchange.junit_text}
     names = {"csv": "findings.csv", "ndjson": "findings.ndjson", "junit": "findings.junit.xml"}
     for form in forms:
         if form == "html":

@@ -6,16 +6,18 @@ with a mistake in it does not load.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.condition.nodes import NA, Account, All, Any_, Get, Leaf, Node, Not, Quantifier, Truth, k_all, k_any, k_not
-from agent.condition.operators import OPERATORS, describe, fold
+from agent.condition.nodes import NA, Account, All, Any_, Get, Leaf, Node, Not, Truth, k_all, k_any, k_not
+from agent.condition.operators import OPERATORS, describe, fold, literal, shape
+from agent.condition.placeholders import fill
+from agent.condition.quantifiers import Quantifier
 from agent.condition.values import dig, duration, mode, moment, text
 from agent.errors import SpiritlevelError, suggest
 from agent.facttypes import REGISTRY, FactError, FactType, ListOf, Record, Ref, Registry, walk
+from agent.model import Reason, Unknown
 
 __all__ = [
     "NA",
@@ -38,7 +40,6 @@ __all__ = [
 ]
 
 QUANTIFIERS = ("any_item", "every_item", "no_item", "count_items")
-_PLACEHOLDER = re.compile(r"\{(base_dn|code|codes|upn_suffix)\}")
 
 
 class ConditionError(SpiritlevelError):
@@ -69,31 +70,6 @@ class Context:
     operators: set[str] = field(default_factory=set)
     clock: bool = False
     checking: bool = False
-
-
-def fill(value: Any, fills: Mapping[str, Any], *, pattern: bool = False, seen: set[str] | None = None) -> Any:
-    """Put placeholders in: `{base_dn} {code} {codes} {upn_suffix}`; other braces are literal.
-
-    In a pattern each value is escaped, and `{codes}` becomes `A|B|C`. A placeholder without a value stays.
-    """
-    if isinstance(value, str):
-
-        def put(match: re.Match[str]) -> str:
-            name = match[1]
-            if seen is not None:
-                seen.add(name)
-            got = fills.get(name)
-            if got is None or got == "":
-                return match[0]
-            words = list(got) if isinstance(got, (list, tuple)) else [got]
-            return ("|" if pattern else ", ").join(re.escape(w) if pattern else w for w in words)
-
-        return _PLACEHOLDER.sub(put, value)
-    if isinstance(value, list):
-        return [fill(v, fills, pattern=pattern, seen=seen) for v in value]
-    if isinstance(value, dict):
-        return {k: fill(v, fills, pattern=pattern, seen=seen) for k, v in value.items()}
-    return value
 
 
 def compile_condition(source: Any, context: Context, path: tuple[str | int, ...] = ()) -> Node:
@@ -195,7 +171,12 @@ def _leaf(c: dict[str, Any], ctx: Context, path: tuple[str | int, ...], item: Fa
     found = [k for k in c if k not in extras]
     if len(found) != 1:
         if len(found) > 1:
-            wrong = next((k for k in found if k not in OPERATORS), found[1])
+            wrong = next((k for k in found if k not in OPERATORS), None)
+            if wrong is not None:
+                raise ConditionError(
+                    f"{wrong!r} does not belong in a leaf.", (*path, wrong), suggest(wrong, [*extras, *OPERATORS])
+                )
+            wrong = found[1]
             raise ConditionError("one operator per leaf.", (*path, wrong), "Join leaves with all or any.")
         raise ConditionError("an operator is missing.", path, f"Known: {', '.join(OPERATORS)}.")
     op_name = found[0]
@@ -207,7 +188,9 @@ def _leaf(c: dict[str, Any], ctx: Context, path: tuple[str | int, ...], item: Fa
     wanted = operator.accepts(ftype)
     if wanted is None:
         raise ConditionError(f"{op_name!r} does not fit {name}, which is {kind_name(ftype)}.", (*path, op_name))
-    ignore_case = bool(c.get("ignore_case", False))
+    ignore_case = c.get("ignore_case", False)
+    if not isinstance(ignore_case, bool):
+        raise ConditionError("'ignore_case' is true or false.", (*path, "ignore_case"))
     if ignore_case and not operator.folds:
         raise ConditionError(f"'ignore_case' has no meaning for {op_name!r}.", (*path, "ignore_case"))
     absent, default, has_default = _absence(c, path, name, op_name, ftype, may_be_absent)
@@ -228,6 +211,7 @@ def _leaf(c: dict[str, Any], ctx: Context, path: tuple[str | int, ...], item: Fa
         owner,
         expected,
         constant,
+        shape(wanted, op_name),
     )
 
 
@@ -257,8 +241,6 @@ def _absence(
 
 
 def _default(value: Any, ftype: FactType, path: tuple[str | int, ...]) -> Any:
-    from agent.condition.operators import literal
-
     if isinstance(ftype, Record):
         raise ConditionError("a record has no default.", (*path, "default"))
     try:
@@ -282,27 +264,37 @@ def _right(
         if len(value) != 1 or next(iter(value)) not in ("param", "item", "fact"):
             raise ConditionError("the right side is a value, {param: name}, {item: field} or {fact: name}.", path)
         if "param" not in value:
-            if operator.clock or operator.name in ("is_set", "is_empty"):
+            # A pattern is never taken from a target: what it says does not become code.
+            if operator.clock or operator.name in ("is_set", "is_empty", "matches"):
                 raise ConditionError(f"{operator.name!r} takes a value or a parameter here.", path)
             name, get, ftype, _, _, _ = _reference(value, ctx, path, item)
             if not _fits(ftype, wanted):
                 raise ConditionError(f"{name} is {kind_name(ftype)}; {kind_name(wanted)} is wanted here.", path)
             return get, None, _readable(name)
-        name = value["param"]
-        if name not in ctx.declared and name not in ctx.parameters:
-            raise ConditionError(f"there is no parameter {name!r}.", path, suggest(str(name), list(ctx.declared)))
-        ctx.uses.add(name)
+        name = _parameter(value["param"], ctx, path)
         if name not in ctx.parameters:
             if not ctx.checking:
                 raise ConditionError(f"parameter {name!r} has no value.", path, f"Set {name} in a profile or school.")
             return None, None, name
         value = ctx.parameters[name]
-    value = fill(value, ctx.fills, pattern=pattern, seen=ctx.placeholders)
+    missing: set[str] = set()
+    value = fill(value, ctx.fills, pattern=pattern, seen=ctx.placeholders, missing=missing)
     try:
         constant = operator.prepare(value, wanted)
     except ValueError as e:
         raise ConditionError(f"{e}.", path) from None
+    if missing and not ctx.checking:  # nobody can tell yet what is wanted here, and braces match nothing
+        unset = Unknown(Reason.NOT_COLLECTED, f"no value for {', '.join('{' + m + '}' for m in sorted(missing))}")
+        return lambda _view, _item: unset, None, text(value)
     return None, constant, text(value)
+
+
+def _parameter(name: Any, ctx: Context, path: tuple[str | int, ...]) -> str:
+    """A parameter's name, noted as used. Raises `ConditionError` for one that nobody declares."""
+    if not isinstance(name, str) or (name not in ctx.declared and name not in ctx.parameters):
+        raise ConditionError(f"there is no parameter {name!r}.", path, suggest(str(name), list(ctx.declared)))
+    ctx.uses.add(name)
+    return name
 
 
 def _fits(have: FactType, wanted: FactType) -> bool:
@@ -363,10 +355,7 @@ def _shown(source: Any, value: int | None) -> str:
 
 def _number(value: Any, ctx: Context, path: tuple[str | int, ...]) -> int | None:
     if isinstance(value, dict) and set(value) == {"param"}:
-        name = value["param"]
-        if name not in ctx.declared and name not in ctx.parameters:
-            raise ConditionError(f"there is no parameter {name!r}.", path, suggest(str(name), list(ctx.declared)))
-        ctx.uses.add(name)
+        name = _parameter(value["param"], ctx, path)
         if name not in ctx.parameters:
             return None
         value = ctx.parameters[name]

@@ -102,13 +102,22 @@ def literal(value: Any, wanted: FactType) -> Any:
     if wanted == REGEX:
         try:
             return re.compile(value)
-        except re.error as e:
+        except (re.error, OverflowError, RecursionError) as e:
             raise ValueError(f"{value!r} is no regular expression: {e}") from None
     if isinstance(wanted, Enum) and wanted.closed and value not in wanted.members:
         raise ValueError(f"{value!r} never occurs here; it can be {', '.join(wanted.members)}")
     if isinstance(wanted, Version):
         versions.at_least(wanted.scheme, value, value)
     return value
+
+
+def shape(wanted: FactType, operator: str) -> Callable[[Any], Any] | None:
+    """What brings a left side to the form that `literal` gives a right side of the type `wanted`; None where both
+    have it already. Operators that read modes and times themselves need none."""
+    if operator in ("is_set", "is_empty", "mode_at_most"):
+        return None
+    wanted = wanted.item if isinstance(wanted, ListOf) else wanted
+    return mode if wanted == MODE else moment if wanted == TIME else None
 
 
 def _contains(value: Any, expected: Any, _: datetime) -> bool | None:

@@ -19,7 +19,10 @@ def duration(text: object) -> timedelta:
     match = _DURATION.match(text) if isinstance(text, str) else None
     if not match:
         raise ValueError(f"{text!r} is no duration: write a number and a unit, such as '35 days' or '3 hours'")
-    return timedelta(seconds=int(match[1]) * _UNIT[match[2]])
+    try:
+        return timedelta(seconds=int(match[1]) * _UNIT[match[2]])
+    except (OverflowError, ValueError):  # int() itself refuses thousands of digits
+        raise ValueError("a duration is at most a few thousand years") from None
 
 
 def moment(text: object) -> datetime:

@@ -44,14 +44,29 @@ def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:
     command = [tool("ansible-inventory"), "--list"]
     for p in paths:
         command += ["-i", str(p)]
-    env = {**os.environ, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true", "ANSIBLE_NOCOLOR": "1",
-           "ANSIBLE_DEPRECATION_WARNINGS": "false", "ANSIBLE_LOCALHOST_WARNING": "false", "PYTHONWARNINGS": "ignore"}
+    env = {
+        **os.environ,
+        "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT,  # noqa: S603 - no shell
-                              check=False, stdin=subprocess.DEVNULL, cwd=folder, env=env)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            env=env,
+        )
     except FileNotFoundError:
-        raise ConfigError("ansible-inventory is not installed.", "Install ansible-core beside spiritlevel.",
-                          file=shown) from None
+        raise ConfigError(
+            "ansible-inventory is not installed.", "Install ansible-core beside spiritlevel.", file=shown
+        ) from None
     except subprocess.TimeoutExpired:
         raise ConfigError(f"did not load within {TIMEOUT} seconds.", file=shown) from None
     if done.returncode != 0:
@@ -141,5 +156,8 @@ def _match(term: str, hosts: Mapping[str, Iterable[str]]) -> set[str]:
         except re.error as e:
             raise UsageError(f"{term!r} is no regular expression: {e}.") from None
         return {h for h, groups in hosts.items() if regex.search(h) or any(regex.search(g) for g in groups)}
-    return {h for h, groups in hosts.items()
-            if fnmatch.fnmatchcase(h, term) or any(fnmatch.fnmatchcase(g, term) for g in groups)}
+    return {
+        h
+        for h, groups in hosts.items()
+        if fnmatch.fnmatchcase(h, term) or any(fnmatch.fnmatchcase(g, term) for g in groups)
+    }

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from agent.connect import ldap_wire as wire
+from agent.connect.ldap_search import Searcher, clean
 from agent.errors import Broken, CredentialRefused, IdentityError, TargetError, Unreachable
-from agent.facts.ad.directory import Directory, Entry, Found
+from agent.facts.ad.directory import Directory, Found
 from agent.facts.protocol import Limits
-from agent.model import Reason, Target, Unknown
+from agent.model import Target
 
 if TYPE_CHECKING:
     from ldap3 import Connection
@@ -32,10 +32,9 @@ PAGE = 1000
 CONNECT_SECONDS = 15.0
 MIN_BYTES = 256 << 20
 """A directory's answer is bounded more widely than a host's: 50,000 people at 600 bytes are 30 MB."""
-MAX_REFERRALS = 20
 
 SD_FLAGS = ("1.2.840.113556.1.4.801", True, b"\x30\x03\x02\x01\x07")
-"""LDAP_SERVER_SD_FLAGS_OID: owner, group and DACL, without the SACL that takes a right to read (MS-ADTS 3.1.1.3.4.1.11)."""
+"""LDAP_SERVER_SD_FLAGS_OID (MS-ADTS 3.1.1.3.4.1.11): owner, group and DACL, without the SACL, which takes a right."""
 
 # Sub-codes of a refused bind (MS-ADTS 3.1.1.5.1.3 gives the form; the numbers are Windows' logon errors in hex).
 REFUSALS = {
@@ -51,11 +50,6 @@ REFUSALS = {
     "775": "the account is locked",
 }
 _SUBCODE = re.compile(r"\bdata ([0-9a-fA-F]{2,8})\b")
-
-
-def clean(text: object) -> str:
-    """A server's or a library's words, fit to show: printable, one line, at most 300 characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:300]
 
 
 def _load() -> None:
@@ -110,17 +104,16 @@ def open_ldap(target: Target, secret: Callable[[str], str], limits: Limits) -> I
 
 
 class _Link:
-    """A bound connection. Everything after the login is read by `ldap_wire`, bounded in time and bytes."""
+    """A bound connection. What comes back after the login is read by `ldap_search`, bounded in time and bytes."""
 
     def __init__(self, url: str, settings: Mapping[str, Any], password: str, limits: Limits, ends: float) -> None:
         self.server = clean(url)
         self._ends = ends
-        self._left = max(limits.bytes, MIN_BYTES)
-        self._lost: Unknown | None = None
         self._timer = threading.Timer(max(0.1, ends - time.monotonic()), self._cut)
         self._timer.daemon = True
         self._sock: socket.socket | None = None
         self._conn = self._open(url, settings, password)
+        self._searcher = Searcher(self._conn.socket, self.server, ends, max(limits.bytes, MIN_BYTES), self._encode)
 
     def _cut(self) -> None:
         """The deadline passed while a library was waiting: end its wait."""
@@ -212,7 +205,7 @@ class _Link:
         if time.monotonic() >= self._ends:
             return Unreachable(f"{self.server} was too slow to be {stage}.", "Try again, or raise the time limit.")
         if isinstance(tls, TimeoutError):
-            return Unreachable(f"{self.server} took the connection and never finished TLS.", "Is the server overloaded?")
+            return Unreachable(f"{self.server} took the connection and never finished TLS.", "Is it overloaded?")
         if isinstance(tls, ssl.SSLError | OSError):
             return Broken(f"{self.server} does not speak TLS as expected: {clean(tls)}.",
                           "Port 636 needs a certificate on the domain controller; 389 needs ldap://.")
@@ -240,7 +233,7 @@ class _Link:
             raise CredentialRefused(f"{self.server} refused {name}: {why}.",
                                     "Check bind and password in trust.yml before the account locks.")
         if code in (51, 52):  # busy, unavailable
-            raise Unreachable(f"{self.server} is not taking logins just now.", "Try again later, or name a second server.")
+            raise Unreachable(f"{self.server} is not taking logins just now.", "Try later, or name a second server.")
         raise Broken(f"{self.server} did not answer the login of {name} as expected: "
                      f"code {clean(code)} {clean(result.get('description', ''))} {text}".rstrip() + ".",
                      "Is this the right server and port?")
@@ -260,49 +253,17 @@ class _Link:
     def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
                security: bool = False) -> Found:
         """One whole search, see `Directory.search`. After the connection is lost every search is unknown."""
-        controls = [SD_FLAGS] if security else []
-        found = self._pages(base, filter, attributes, scope, controls)
-        entries = [self._whole(dn, attrs, controls) for dn, attrs in found[0]]
-        return Found(entries, found[1], found[2], found[3])
+        return self._searcher.search(base, filter, attributes, scope, security)
 
-    def _pages(self, base: str, filter: str, attributes: Sequence[str], scope: str, controls: list[Any],
-               ) -> tuple[list[tuple[str, dict[str, list[bytes]]]], Unknown | None, bool, tuple[str, ...]]:
-        entries: list[tuple[str, dict[str, list[bytes]]]] = []
-        referrals: list[str] = []
-        cookie, seen = b"", 0
-        while True:
-            if self._lost is not None:
-                return entries, self._lost, False, tuple(referrals)
-            try:
-                number = self._send(base, filter, attributes, scope, controls, cookie)
-                end, cookie = self._read_page(number, entries, referrals)
-            except wire.Garbled as problem:
-                self._lost = Unknown(Reason.UNREADABLE, f"{self.server}: {problem}")
-                continue
-            except _Ended as ended:
-                self._lost = ended.why
-                continue
-            if end.code == 32:  # noSuchObject
-                return entries, None, True, tuple(referrals)
-            if end.code == 10:
-                why = f"it lives on another server ({clean(', '.join(end.referrals))}), which is not asked"
-                return entries, Unknown(Reason.NOT_SUPPORTED, why), False, (*referrals, *end.referrals[:MAX_REFERRALS])
-            if end.code != 0:
-                return entries, _refusal(end, base), False, tuple(referrals)
-            if not cookie:
-                return entries, None, False, tuple(referrals)
-            if len(entries) == seen:  # a page with nothing on it, and more promised
-                return entries, Unknown(Reason.TRUNCATED, "the server promised more and sent none"), False, tuple(referrals)
-            seen = len(entries)
-
-    def _send(self, base: str, filter: str, attributes: Sequence[str], scope: str, controls: list[Any],
-              cookie: bytes) -> int:
+    def _encode(self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool,
+                cookie: bytes) -> tuple[int, bytes]:
+        """One search request as it goes over the line, with its number."""
         from ldap3 import BASE, LEVEL, SUBTREE
         from ldap3.operation.search import search_operation
         from ldap3.protocol.convert import build_controls_list
         from ldap3.protocol.rfc2696 import paged_search_control
         from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
-        from ldap3.utils.asn1 import encode
+        from ldap3.utils.asn1 import encode  # type: ignore[attr-defined, unused-ignore]
 
         reach = {"base": BASE, "one": LEVEL, "sub": SUBTREE}[scope]
         asked = list(attributes) or ["1.1"]
@@ -311,115 +272,6 @@ class _Link:
         message = LDAPMessage()
         message["messageID"] = MessageID(number)
         message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
+        controls = [SD_FLAGS] if security else []
         message["controls"] = build_controls_list([*controls, paged_search_control(False, PAGE, cookie or None)])
-        try:
-            self._conn.socket.sendall(encode(message))
-        except OSError as failed:
-            raise _Ended(self._timed_out() or Unknown(Reason.UNREACHABLE, f"{self.server} ended the connection")) from failed
-        return number
-
-    def _timed_out(self) -> Unknown | None:
-        return Unknown(Reason.TIMED_OUT, f"{self.server} was too slow") if time.monotonic() >= self._ends else None
-
-    def _read_page(self, number: int, entries: list[tuple[str, dict[str, list[bytes]]]], referrals: list[str],
-                   ) -> tuple[wire.Done, bytes]:
-        """Read answers until the page's end → (result, next cookie). Raises `Garbled` or `_Ended`.
-
-        Entries go to `entries` as they come, so that what was read before a break is kept.
-        """
-        sock, buffer = self._conn.socket, b""
-        while True:
-            wait = self._ends - time.monotonic()
-            if wait <= 0:
-                raise _Ended(Unknown(Reason.TIMED_OUT, f"{self.server} was too slow"))
-            try:
-                sock.settimeout(wait)
-                chunk = sock.recv(1 << 18)
-            except TimeoutError as failed:
-                raise _Ended(Unknown(Reason.TIMED_OUT, f"{self.server} was too slow")) from failed
-            except OSError as failed:
-                raise _Ended(Unknown(Reason.UNREACHABLE, f"{self.server} broke the connection")) from failed
-            if not chunk:
-                raise _Ended(self._timed_out() or Unknown(Reason.UNREACHABLE, f"{self.server} ended the connection early"))
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise _Ended(Unknown(Reason.TRUNCATED, f"{self.server} sent more than the limit"))
-            buffer += chunk
-            messages, used = wire.split(buffer)
-            buffer = buffer[used:]
-            for message in messages:
-                if message.tag == wire.EXTENDED and message.id == 0:  # notice of disconnection, RFC 4511 4.4.1
-                    raise _Ended(Unknown(Reason.UNREACHABLE, f"{self.server} announced that it goes away"))
-                if message.id != number:
-                    raise wire.Garbled("an answer belongs to another question")
-                if message.tag == wire.ENTRY:
-                    entries.append(wire.entry(message.body))
-                elif message.tag == wire.REFERENCE:
-                    if len(referrals) < MAX_REFERRALS:
-                        referrals.extend(clean(r) for r in wire.references(message.body))
-                elif message.tag == wire.DONE:
-                    return wire.done(message.body), wire.cookie(message.controls)
-                else:
-                    raise wire.Garbled("an answer is of another kind than the question")
-
-    def _whole(self, dn: str, sent: dict[str, list[bytes]], controls: list[Any]) -> Entry:
-        """Fold attribute descriptions to plain names, finishing attributes that came in ranges (MS-ADTS 3.1.1.3.1.3.3)."""
-        values: dict[str, list[bytes]] = {}
-        ranged: dict[str, str] = {}
-        for description, got in sent.items():
-            name, _, options = description.lower().partition(";")
-            values.setdefault(name, []).extend(got)
-            if options.startswith("range="):
-                ranged[name] = options
-        cut = set()
-        for name, options in ranged.items():
-            if not self._finish(dn, name, options, values[name], controls):
-                cut.add(name)
-        return Entry(dn, values, frozenset(cut))
-
-    def _finish(self, dn: str, name: str, options: str, values: list[bytes], controls: list[Any]) -> bool:
-        """Fetch what lies behind `range=0-1499`; True when the server said that nothing is left."""
-        while True:
-            match = re.fullmatch(r"range=(\d+)-(\d+|\*)", options)
-            if match is None:
-                return False
-            if match[2] == "*":
-                return True
-            start = int(match[2]) + 1
-            if start != len(values):
-                return False  # the server counts otherwise than it sends
-            entries, why, absent, _ = self._pages(dn, "(objectClass=*)", [f"{name};range={start}-*"], "base", controls)
-            if why is not None or absent or len(entries) != 1:
-                return False
-            more = {d.lower(): v for d, v in entries[0][1].items() if d.lower().startswith(f"{name};range=")}
-            if len(more) != 1:
-                return False
-            (description, got), = more.items()
-            options = description.partition(";")[2]
-            values.extend(got)
-            if not got and not options.endswith("-*"):
-                return False
-
-
-class _Ended(Exception):
-    """The connection will give nothing more; `why` says for what reason."""
-
-    def __init__(self, why: Unknown) -> None:
-        super().__init__(str(why))
-        self.why = why
-
-
-def _refusal(end: wire.Done, base: str) -> Unknown:
-    """A search's result code as a reason (RFC 4511 appendix A; 1 is what AD says to people who have not logged in)."""
-    match end.code:
-        case 3:
-            return Unknown(Reason.TIMED_OUT, "the server's own time limit was reached")
-        case 4 | 11:
-            return Unknown(Reason.TRUNCATED, "the server's size limit was reached")
-        case 1 | 50:
-            return Unknown(Reason.PERMISSION, f"read {base or 'the server itself'}")
-        case 12 | 53:
-            return Unknown(Reason.NOT_SUPPORTED, clean(end.text))
-        case 51 | 52:
-            return Unknown(Reason.THROTTLED, "the server is busy")
-    return Unknown(Reason.UNREADABLE, f"the server answered with code {end.code}: {clean(end.text)}")
+        return number, encode(message)

@@ -35,8 +35,10 @@ def _file(name: str, folder: Path) -> str:
             raise SecretError(f"the secret file {name} is larger than 64 KiB.")
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as e:
-        raise SecretError(f"the secret file {name} cannot be read: {e.strerror}.",
-                          "Check its path (relative to the trust's folder) and its permissions.") from None
+        raise SecretError(
+            f"the secret file {name} cannot be read: {e.strerror}.",
+            "Check its path (relative to the trust's folder) and its permissions.",
+        ) from None
     except UnicodeDecodeError:
         raise SecretError(f"the secret file {name} is not text.") from None
 
@@ -68,14 +70,22 @@ def _vault(rest: str, folder: Path) -> str:
     from agent.connect.ansible import tool
 
     try:
-        done = subprocess.run(  # noqa: S603 - our own tool, no shell
-            [tool("ansible-vault"), "view", "--", str(path)], capture_output=True, text=True, timeout=30, check=False,
-            stdin=subprocess.DEVNULL, cwd=folder)
+        done = subprocess.run(
+            [tool("ansible-vault"), "view", "--", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+        )
     except (OSError, subprocess.TimeoutExpired):
         raise SecretError(f"the vault file {name} cannot be opened: ansible-vault did not run.") from None
     if done.returncode != 0:
-        raise SecretError(f"the vault file {name} cannot be opened.",
-                          "Set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds its password.")
+        raise SecretError(
+            f"the vault file {name} cannot be opened.",
+            "Set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds its password.",
+        )
     if not key:
         return done.stdout.rstrip("\r\n")
     data = parse(done.stdout, name).data

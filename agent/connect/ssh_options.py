@@ -15,6 +15,8 @@ from agent.errors import Unreachable
 USUAL_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 _TAKES_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
+FOLDER = "spiritlevel_folder"
+"""Setting that names the trust's folder: relative file names of the inventory start there, and so does `known_hosts`."""
 _DETOURS = {"proxyjump": "ProxyJump", "proxycommand": "ProxyCommand", "j": "ProxyJump"}
 
 
@@ -32,6 +34,8 @@ class Login:
     password: str
     passphrase: str
     known_hosts: tuple[Path, ...]
+    learn_to: Path | None = None
+    """Where a host key that a person has confirmed is added; None where the inventory says that there is no such file."""
 
     @property
     def usual_key_files(self) -> tuple[Path, ...]:
@@ -58,29 +62,44 @@ def login(name: str, settings: Mapping[str, Any]) -> Login:
     named = _first(settings, "ansible_ssh_private_key_file", "ansible_private_key_file")
     keys = [named] if named else []
     keys += [] if named else shlex.split(options.get("identityfile", ""))
+    folder = Path(str(settings.get(FOLDER) or "."))
+    own = tuple(_own_files(options, folder if settings.get(FOLDER) else None))
     return Login(
         host=host,
         port=int(port),
         user=user,
         key_name=options.get("hostkeyalias") or host,
-        key_files=tuple(Path(k).expanduser() for k in keys),
+        key_files=tuple(folder / Path(k).expanduser() for k in keys),
         identities_only=bool(named) or options.get("identitiesonly", "no").lower() == "yes",
         password=_first(settings, "ansible_ssh_pass", "ansible_ssh_password", "ansible_password"),
         passphrase=_first(settings, "ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase"),
-        known_hosts=tuple(_files(options)),
+        known_hosts=(*own, *_global_files(options, folder)),
+        learn_to=own[0] if own else None,
     )
 
 
-def _files(options: Mapping[str, str]) -> Iterator[Path]:
-    """Known-hosts files: what the options name, else the usual ones; `none` means none."""
-    for key, usual in (("userknownhostsfile", known_hosts.default_files()),
-                       ("globalknownhostsfile", known_hosts.global_files())):
-        if key not in options:
-            yield from usual
-            continue
-        for word in shlex.split(options[key]):
-            if word.lower() not in {"none", "/dev/null"}:
-                yield Path(word).expanduser()
+def _own_files(options: Mapping[str, str], folder: Path | None) -> Iterator[Path]:
+    """The user's known-hosts files: what the options name (`none` means none), else the trust's and the usual ones."""
+    if "userknownhostsfile" in options:
+        yield from _paths(options["userknownhostsfile"], folder or Path())
+        return
+    if folder is not None:
+        yield folder / "known_hosts"
+    yield from known_hosts.default_files()
+
+
+def _global_files(options: Mapping[str, str], folder: Path) -> Iterator[Path]:
+    """The machine's known-hosts files, or those that the options name."""
+    if "globalknownhostsfile" in options:
+        yield from _paths(options["globalknownhostsfile"], folder)
+    else:
+        yield from known_hosts.global_files()
+
+
+def _paths(text: str, folder: Path) -> Iterator[Path]:
+    for word in shlex.split(text):
+        if word.lower() not in {"none", "/dev/null"}:
+            yield folder / Path(word).expanduser()
 
 
 def _first(settings: Mapping[str, Any], *names: str) -> str:

@@ -49,6 +49,7 @@ class DirectoryServer:
     ) -> None:
         if max_page < 1 or range_size < 1:
             raise ValueError("max_page and range_size are at least 1")
+        self._host_name = host_name
         self.tree = DirectoryTree(entries, referrals=referrals, host_name=host_name)
         self.faults = faults or DirectoryFaults()  # may be replaced at any time
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -107,6 +108,11 @@ class DirectoryServer:
     def ldap_url(self) -> str:
         """Where LDAP with StartTLS answers, by address."""
         return f"ldap://{_LOOPBACK}:{self.ldap_port}"
+
+    def replace(self, entries: Sequence[Entry]) -> None:
+        """Serve other contents from the next search on; accounts stay. Raises ValueError as the constructor does."""
+        self.tree = DirectoryTree(entries, host_name=self._host_name)
+        self._service.tree = self.tree
 
     def __enter__(self) -> DirectoryServer:
         return self

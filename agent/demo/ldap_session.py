@@ -62,9 +62,9 @@ class DirectoryFaults:
     delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Service:
-    """What all connections share. `accounts`: bind name, lower case, to (account, password)."""
+    """What all connections share; `tree` may be replaced at any time. `accounts`: bind name, lower case, to (account, password)."""
 
     tree: DirectoryTree
     accounts: Mapping[str, tuple[str, bytes]]

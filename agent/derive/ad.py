@@ -1,4 +1,4 @@
-"""What follows from a directory's facts: the trust's own standard, and lists narrowed by places that parameters name."""
+"""What follows from a directory's facts: the trust's own standard, and lists narrowed by places parameters name."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ class Web:
             sid = group.get("sid")
             if not isinstance(sid, str):
                 continue
-            if sid == wanted or (isinstance(wanted, int) and sid.startswith("S-1-5-21-") and group.get("rid") == wanted):
+            own = isinstance(wanted, int) and sid.startswith("S-1-5-21-") and group.get("rid") == wanted
+            if own or sid == wanted:
                 return group
         return None
 

@@ -10,7 +10,7 @@ from agent.model import Partial, Reason, Unknown
 from agent.versions import at_least
 
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
-"""Groups that sudoers of the usual distributions lets become root (Debian and Ubuntu; RHEL and SUSE; Ubuntu to 11.10)."""
+"""Groups that sudoers of the usual distributions lets become root (Debian; RHEL and SUSE; old Ubuntu)."""
 
 SUPPORT = Record({
     "ends": Field(TIME, "last moment of security updates; absent for releases without an end", may_be_absent=True),

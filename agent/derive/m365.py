@@ -105,7 +105,7 @@ def admins(view: View) -> Any:
         claims="user",
     ),
     "m365",
-    reads=("users", "mfa_registration"),
+    reads=("mfa_registration", "users"),
 )
 def mfa_accounts(view: View) -> Any:
     """Accounts with what the report of registered methods says of them."""

@@ -19,7 +19,7 @@ def provide(provider: Callable[[], Table]) -> None:
     _Source.provider = provider
 
 
-def ends(system: str, version: str | None, *, extended: bool = False) -> str | None | Unknown:
+def ends(system: str, version: str | None, *, extended: bool = False) -> str | Unknown | None:
     """Last moment of security updates (ISO 8601, UTC): None for releases without an end, Unknown where nobody knows.
 
     `system` and `version` are os-release's ID and VERSION_ID. `extended`: the vendor's paid programme is on.

@@ -120,7 +120,7 @@ def _drift(summary: Summary, failing: Failing) -> Action:
     control = summary.control(failing.control)
     schools: list[str | None] = [*failing.failing, *(None for _ in failing.shared)]
     return Action(
-        control.title,
+        f"Put right: {control.title}",
         f"{where_it_fails(summary, failing)} {fix_sentence(control.fix)}",
         summary.owner(schools),
         control.id,

@@ -85,10 +85,11 @@ def register_page(summary: Summary) -> dict[str, Any]:
                 "verdicts": _verdicts(summary, e.control, e.school, e.target, e.group),
             }
         )
+    questions = {r.id: r.attest or r.title for s in summary.snapshot.standards for r in s.requirements}
     answers = [
         {
             "subject": a.subject,
-            "question": a.question,
+            "question": a.question or questions.get(a.subject, ""),
             "school": summary.names.get(a.school, a.school) if a.school else "Every school",
             "met": a.met,
             "by": a.by,

@@ -99,7 +99,10 @@ def overview(summary: Summary, judge: Judge) -> dict[str, Any]:
         "settings": _settings(summary),
         "trend": trend(snap.runs),
         "not_scanned": not_scanned_all(snap.schools),
-        "waiting": summary.not_covered(None),
+        "waiting": [
+            (listing(titles, 3), reason, "" if None in schools else names(summary, [s for s in schools if s]))
+            for reason, titles, schools in summary.waiting()
+        ],
     }
 
 
@@ -350,6 +353,8 @@ def _requirement(summary: Summary, overall: Overall) -> dict[str, Any]:
         "auto_fail": req.auto_fail,
         "ref": req.ref,
         "note": req.note,
+        "source": req.source if req.source.startswith("https://") else "",
+        "day": day(req.source_date) if req.source_date else "as read",
         "standing": overall.standing.value,
         "schools": [(s.value, len(h), names(summary, h)) for s in Standing if (h := overall.having(s))],
         "parts": [

@@ -105,7 +105,10 @@ class ExceptionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExceptionInfo:
-    """One accepted departure, as exceptions.yml says it; `control` is an id or a pattern such as `linux.*`. At most one of `school`, `target`, `group` narrows it."""
+    """One accepted departure, as exceptions.yml says it. `control` is an id or a pattern such as `linux.*`.
+
+    At most one of `school`, `target` and `group` narrows it.
+    """
 
     control: str
     school: str | None
@@ -121,8 +124,8 @@ class ExceptionInfo:
 class AttestationInfo:
     """A dated, named human answer. `subject` is the id of a requirement or of a manual control.
 
-    `school` None answers for every school. `met` is the answer itself; it counts from `given` to `expires`, both
-    included.
+    `question` may be empty where the requirement holds it. `school` None answers for every school. `met` is the
+    answer itself; it counts from `given` to `expires`, both included.
     """
 
     subject: str

@@ -310,8 +310,8 @@ class Summary:
         found = [Setting(c, len(s), len(set().union(*s.values()))) for c, s in values.items() if len(s) > 1]
         return sorted(found, key=lambda s: (-s.values, s.control))
 
-    def not_covered(self, school: str | None) -> list[tuple[str, str, str]]:
-        """(control, title, reason) that the baseline leaves out for a school, or (None) for the whole trust."""
+    def not_covered(self, school: str) -> list[tuple[str, str, str]]:
+        """(control, title, reason) that the baseline leaves out for a school, the trust's own included."""
         return sorted(
             {
                 (n.control, n.title, n.reason)
@@ -319,6 +319,18 @@ class Summary:
                 if n.school == school or n.school is None
             }
         )
+
+    def waiting(self) -> list[tuple[str, list[str], list[str | None]]]:
+        """(reason, titles, schools) of what the baseline leaves out anywhere; school None: of the trust's own."""
+        titles: dict[str, set[str]] = defaultdict(set)
+        schools: dict[str, set[str | None]] = defaultdict(set)
+        for n in self.snapshot.not_covered:
+            titles[n.reason].add(n.title)
+            schools[n.reason].add(n.school)
+        return [
+            (reason, sorted(titles[reason]), [s for s in (None, *self.names) if s in schools[reason]])
+            for reason in sorted(titles)
+        ]
 
     def owner(self, schools: Iterable[str | None]) -> str:
         """Whose work it is, as a role: one school's own IT, or the trust's."""

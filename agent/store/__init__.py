@@ -110,13 +110,19 @@ class Store:
 
         with self._engine.connect() as db:
             tables = inspect(db).get_table_names()
-            have = db.execute(text("SELECT version_num FROM alembic_version")).scalar() if "alembic_version" in tables \
+            have = (
+                db.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if "alembic_version" in tables
                 else None
+            )
         if have == HEAD:
             return
         if have is not None and str(have) > HEAD:
-            raise StoreTooNew(f"the store was written by a newer version of spiritlevel (its layout is {have}, "
-                              f"this version knows {HEAD}).", "Install that version; nothing was changed.")
+            raise StoreTooNew(
+                f"the store was written by a newer version of spiritlevel (its layout is {have}, "
+                f"this version knows {HEAD}).",
+                "Install that version; nothing was changed.",
+            )
         from alembic import command
         from alembic.config import Config
 
@@ -142,9 +148,17 @@ class Store:
         run = Run(rid, started, None, "running", whole, tuple(planned), dict(selection))
         with self._write() as db:
             db.execute(update(RUNS).where(RUNS.c.status == "running").values(status="interrupted"))
-            db.execute(insert(RUNS).values(id=rid, started=_iso(started), status="running", whole=int(whole),
-                                           planned=json.dumps(list(planned)), selection=json.dumps(dict(selection)),
-                                           version=__version__))
+            db.execute(
+                insert(RUNS).values(
+                    id=rid,
+                    started=_iso(started),
+                    status="running",
+                    whole=int(whole),
+                    planned=json.dumps(list(planned)),
+                    selection=json.dumps(dict(selection)),
+                    version=__version__,
+                )
+            )
         return run
 
     def reopen(self, run: Run) -> Run:
@@ -194,8 +208,15 @@ class Store:
 
     # ---------------------------------------------------------------------------------------- targets and evidence
 
-    def save(self, run: Run, evidence: Evidence, findings: Sequence[tuple[Finding, str]],
-             rejudged: Mapping[tuple[str, str], Finding], *, whole: bool = True) -> None:
+    def save(
+        self,
+        run: Run,
+        evidence: Evidence,
+        findings: Sequence[tuple[Finding, str]],
+        rejudged: Mapping[tuple[str, str], Finding],
+        *,
+        whole: bool = True,
+    ) -> None:
         """Save one target of a run, whole or not at all: evidence, and findings with their rules' digests.
 
         `rejudged` holds, by (control, school), previous evidence judged by a rule that has changed since. `whole` says
@@ -206,9 +227,17 @@ class Store:
             spans.know_target(db, target, run.id)
             manifest = content.put(db, evidence.facts)
             db.execute(delete(RESULTS).where(RESULTS.c.run == run.id, RESULTS.c.target == target.id))
-            db.execute(insert(RESULTS).values(run=run.id, target=target.id, state=evidence.state.value,
-                                              detail=evidence.detail, as_of=_iso(evidence.as_of), manifest=manifest,
-                                              ids=json.dumps(dict(evidence.ids))))
+            db.execute(
+                insert(RESULTS).values(
+                    run=run.id,
+                    target=target.id,
+                    state=evidence.state.value,
+                    detail=evidence.detail,
+                    as_of=_iso(evidence.as_of),
+                    manifest=manifest,
+                    ids=json.dumps(dict(evidence.ids)),
+                )
+            )
             spans.save(db, run.id, target.id, findings, rejudged)
             if whole:
                 spans.close_missing(db, run.id, target.id, {(f.control, f.school or "") for f, _ in findings})
@@ -239,8 +268,11 @@ class Store:
                 newest = newest.where(RESULTS.c.run <= run.id)
             sub = newest.subquery()
             joined = joined.join(sub, (sub.c.target == RESULTS.c.target) & (sub.c.run == RESULTS.c.run))
-            joined = joined.where(TARGETS.c.retired_run.is_(None) if run is None else
-                                  TARGETS.c.retired_run.is_(None) | (TARGETS.c.retired_run > run.id))
+            joined = joined.where(
+                TARGETS.c.retired_run.is_(None)
+                if run is None
+                else TARGETS.c.retired_run.is_(None) | (TARGETS.c.retired_run > run.id)
+            )
         return list(db.execute(joined.order_by(RESULTS.c.target)).mappings())
 
     def _result(self, r: Any) -> Result:
@@ -263,8 +295,9 @@ class Store:
         """When a target was last really read, or None."""
         with self._read() as db:
             states = [TargetState.COLLECTED.value, TargetState.PARTIAL.value]
-            when = db.execute(select(func.max(RESULTS.c.as_of)).where(
-                RESULTS.c.target == target_id, RESULTS.c.state.in_(states))).scalar()
+            when = db.execute(
+                select(func.max(RESULTS.c.as_of)).where(RESULTS.c.target == target_id, RESULTS.c.state.in_(states))
+            ).scalar()
             return _time(when) if when else None
 
     # ------------------------------------------------------------------------------------------------- findings
@@ -277,16 +310,20 @@ class Store:
     def verdict_counts(self, run: Run) -> dict[str, int]:
         """Verdict word → findings that stood at the end of a run."""
         held = SPANS.c.end_run.is_(None) | (SPANS.c.end_run >= run.id)
-        query = select(SPANS.c.verdict, func.count()).where(SPANS.c.first_run <= run.id, held,
-                                                            SPANS.c.change != Change.RETIRED.value)
+        query = select(SPANS.c.verdict, func.count()).where(
+            SPANS.c.first_run <= run.id, held, SPANS.c.change != Change.RETIRED.value
+        )
         with self._read() as db:
             return {verdict: number for verdict, number in db.execute(query.group_by(SPANS.c.verdict))}
 
     def rules(self, target_id: str) -> dict[tuple[str, str], str]:
         """Digests of the rules behind a target's present findings, by (control, school)."""
         with self._read() as db:
-            rows = db.execute(select(SPANS.c.control, SPANS.c.school, SPANS.c.rule).where(
-                SPANS.c.target == target_id, SPANS.c.end_run.is_(None)))
+            rows = db.execute(
+                select(SPANS.c.control, SPANS.c.school, SPANS.c.rule).where(
+                    SPANS.c.target == target_id, SPANS.c.end_run.is_(None)
+                )
+            )
             return {(r.control, r.school): r.rule for r in rows}
 
     # -------------------------------------------------------------------------------------------- keeping little
@@ -341,13 +378,19 @@ def _plainly() -> Iterator[None]:
     except DBAPIError as e:
         words = str(e.orig).lower()
         if "full" in words or "no space" in words:
-            raise StoreError("the disk is full: this was not saved; what was saved before is whole.",
-                             "Free some space and run `spiritlevel scan --resume`.") from None
+            raise StoreError(
+                "the disk is full: this was not saved; what was saved before is whole.",
+                "Free some space and run `spiritlevel scan --resume`.",
+            ) from None
         if "readonly" in words or "read-only" in words or "unable to open" in words:
-            raise StoreError("the store cannot be written: its disk, folder or file is read-only.",
-                             "Check who owns .spiritlevel/ and where it lies.") from None
+            raise StoreError(
+                "the store cannot be written: its disk, folder or file is read-only.",
+                "Check who owns .spiritlevel/ and where it lies.",
+            ) from None
         if "not a database" in words or "malformed" in words:
-            raise StoreError("the store's file is damaged.", "Restore .spiritlevel/ from a backup, or move it away.") from None
+            raise StoreError(
+                "the store's file is damaged.", "Restore .spiritlevel/ from a backup, or move it away."
+            ) from None
         raise StoreError(f"the store failed: {str(e.orig).splitlines()[0][:200]}.") from None
     except SQLAlchemyError as e:
         raise StoreError(f"the store failed: {str(e).splitlines()[0][:200]}.") from None
@@ -356,8 +399,15 @@ def _plainly() -> Iterator[None]:
 
 
 def _run(r: Any) -> Run:
-    return Run(r["id"], _time(r["started"]), _time(r["finished"]) if r["finished"] else None, r["status"],
-               bool(r["whole"]), tuple(json.loads(r["planned"])), json.loads(r["selection"]))
+    return Run(
+        r["id"],
+        _time(r["started"]),
+        _time(r["finished"]) if r["finished"] else None,
+        r["status"],
+        bool(r["whole"]),
+        tuple(json.loads(r["planned"])),
+        json.loads(r["selection"]),
+    )
 
 
 def _iso(when: datetime) -> str:

@@ -25,8 +25,9 @@ def hold(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             who = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
-            raise StoreBusy(f"another scan is running ({who or 'it has just started'}).",
-                            "Wait for it to end, or stop it.") from None
+            raise StoreBusy(
+                f"another scan is running ({who or 'it has just started'}).", "Wait for it to end, or stop it."
+            ) from None
         note = f"process {os.getpid()}, started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode()
         try:
             os.ftruncate(handle, 0)

@@ -35,14 +35,25 @@ class Kept:
 
 def know_target(db: Connection, target: Target, run: str) -> None:
     """Make sure that a target is listed, with what is true of it now; one that was retired is back."""
-    values = {"name": target.name, "school": target.school, "kind": target.kind.value, "platform": target.platform,
-              "serves": json.dumps(list(target.serves)), "retired_run": None}
+    values = {
+        "name": target.name,
+        "school": target.school,
+        "kind": target.kind.value,
+        "platform": target.platform,
+        "serves": json.dumps(list(target.serves)),
+        "retired_run": None,
+    }
     if db.execute(update(TARGETS).where(TARGETS.c.id == target.id).values(**values)).rowcount == 0:
         db.execute(insert(TARGETS).values(id=target.id, first_run=run, **values))
 
 
-def save(db: Connection, run: str, target: str, findings: Sequence[tuple[Finding, str]],
-         rejudged: Mapping[tuple[str, str], Finding]) -> None:
+def save(
+    db: Connection,
+    run: str,
+    target: str,
+    findings: Sequence[tuple[Finding, str]],
+    rejudged: Mapping[tuple[str, str], Finding],
+) -> None:
     """Lay a run's findings of one target over its spans. Saving the same run twice changes nothing the second time."""
     rows = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
     have = {(r["control"], r["school"]): r for r in rows}
@@ -66,22 +77,39 @@ def save(db: Connection, run: str, target: str, findings: Sequence[tuple[Finding
                 db.execute(SPANS.delete().where(SPANS.c.id == old["id"]))
             else:
                 db.execute(update(SPANS).where(SPANS.c.id == old["id"]).values(end_run=before or run))
-        db.execute(insert(SPANS).values(
-            target=target, school=key[1], control=finding.control, version=finding.version, rule=rule,
-            verdict=finding.verdict.value, digest=finding.digest, detail=detail, change=changed.change.value,
-            fresh=json.dumps(fresh(changed)), since=changed.since, first_run=run))
+        db.execute(
+            insert(SPANS).values(
+                target=target,
+                school=key[1],
+                control=finding.control,
+                version=finding.version,
+                rule=rule,
+                verdict=finding.verdict.value,
+                digest=finding.digest,
+                detail=detail,
+                change=changed.change.value,
+                fresh=json.dumps(fresh(changed)),
+                since=changed.since,
+                first_run=run,
+            )
+        )
 
 
 def _previous_run(db: Connection, run: str, target: str) -> str | None:
     """The run before this one in which the target had a result."""
-    return db.execute(select(RESULTS.c.run).where(RESULTS.c.target == target, RESULTS.c.run < run)
-                      .order_by(RESULTS.c.run.desc()).limit(1)).scalar()
+    return db.execute(
+        select(RESULTS.c.run)
+        .where(RESULTS.c.target == target, RESULTS.c.run < run)
+        .order_by(RESULTS.c.run.desc())
+        .limit(1)
+    ).scalar()
 
 
 def close_missing(db: Connection, run: str, target: str, kept: set[tuple[str, str]]) -> None:
     """End the spans of controls that are no longer in the target's baseline: no word of drift, just not judged."""
-    rows = db.execute(select(SPANS.c.id, SPANS.c.control, SPANS.c.school).where(
-        SPANS.c.target == target, SPANS.c.end_run.is_(None))).all()
+    rows = db.execute(
+        select(SPANS.c.id, SPANS.c.control, SPANS.c.school).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))
+    ).all()
     before = _previous_run(db, run, target) or run
     for row in rows:
         if (row.control, row.school) not in kept:
@@ -90,16 +118,21 @@ def close_missing(db: Connection, run: str, target: str, kept: set[tuple[str, st
 
 def retire(db: Connection, run: str, keep: set[str]) -> list[str]:
     """End every target that is not kept; failing findings of it get a last word, `retired`."""
-    gone = [t for t in db.execute(select(TARGETS.c.id).where(TARGETS.c.retired_run.is_(None))).scalars() if t not in keep]
+    gone = [
+        t for t in db.execute(select(TARGETS.c.id).where(TARGETS.c.retired_run.is_(None))).scalars() if t not in keep
+    ]
     for target in gone:
         db.execute(update(TARGETS).where(TARGETS.c.id == target).values(retired_run=run))
         before = _previous_run(db, run, target) or run
-        for row in db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all():
+        for row in (
+            db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
+        ):
             db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(end_run=before))
             if row["verdict"] == Verdict.FAIL.value:
                 values = {k: v for k, v in row.items() if k not in ("id", "change", "first_run", "end_run", "fresh")}
-                db.execute(insert(SPANS).values(**values, change=Change.RETIRED.value, fresh="[]", first_run=run,
-                                                end_run=run))
+                db.execute(
+                    insert(SPANS).values(**values, change=Change.RETIRED.value, fresh="[]", first_run=run, end_run=run)
+                )
     return gone
 
 
@@ -119,14 +152,27 @@ def standing(db: Connection, run: str | None) -> list[Kept]:
             body = unpacked[r["detail"]] = content.unpack(r["body"])
         finding = _build(r, body)
         key = (r["target"], r["control"], r["school"])
-        out[key] = Kept(finding, Change(r["change"]), frozenset(json.loads(r["fresh"])), r["since"],
-                        r["first_run"], r["rule"], _known(db, r, finding))
+        out[key] = Kept(
+            finding,
+            Change(r["change"]),
+            frozenset(json.loads(r["fresh"])),
+            r["since"],
+            r["first_run"],
+            r["rule"],
+            _known(db, r, finding),
+        )
     return list(out.values())
 
 
 def _detail(f: Finding) -> dict[str, Any]:
-    return {"reason": f.reason, "expected": f.expected, "observed": f.observed, "count": f.offender_count,
-            "possible": f.possible, "offenders": [[o.key, o.label, o.value] for o in f.offenders]}
+    return {
+        "reason": f.reason,
+        "expected": f.expected,
+        "observed": f.observed,
+        "count": f.offender_count,
+        "possible": f.possible,
+        "offenders": [[o.key, o.label, o.value] for o in f.offenders],
+    }
 
 
 def _finding(db: Connection, row: Any) -> Finding:
@@ -135,26 +181,57 @@ def _finding(db: Connection, row: Any) -> Finding:
 
 
 def _build(row: Any, body: dict[str, Any]) -> Finding:
-    return Finding(row["control"], row["version"], row["target"], row["school"] or None, Verdict(row["verdict"]),
-                   body["reason"], body["expected"], body["observed"],
-                   tuple(Offender(*o) for o in body["offenders"]), body["count"], body["possible"], row["digest"])
+    return Finding(
+        row["control"],
+        row["version"],
+        row["target"],
+        row["school"] or None,
+        Verdict(row["verdict"]),
+        body["reason"],
+        body["expected"],
+        body["observed"],
+        tuple(Offender(*o) for o in body["offenders"]),
+        body["count"],
+        body["possible"],
+        row["digest"],
+    )
 
 
 def _known(db: Connection, row: Any, last: Finding) -> Finding | None:
     """The last real pass or fail of a finding, looking back from `row`."""
     if last.verdict in (Verdict.PASS, Verdict.FAIL):
         return last
-    earlier = db.execute(select(SPANS).where(
-        SPANS.c.target == row["target"], SPANS.c.control == row["control"], SPANS.c.school == row["school"],
-        SPANS.c.id < row["id"], SPANS.c.verdict.in_((Verdict.PASS.value, Verdict.FAIL.value)))
-        .order_by(SPANS.c.id.desc()).limit(1)).mappings().first()
+    earlier = (
+        db.execute(
+            select(SPANS)
+            .where(
+                SPANS.c.target == row["target"],
+                SPANS.c.control == row["control"],
+                SPANS.c.school == row["school"],
+                SPANS.c.id < row["id"],
+                SPANS.c.verdict.in_((Verdict.PASS.value, Verdict.FAIL.value)),
+            )
+            .order_by(SPANS.c.id.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
     return None if earlier is None else _finding(db, earlier)
 
 
 def _closed(db: Connection, target: str, key: tuple[str, str]) -> Any:
     """The last span of a finding that had ended (its target or control was away for a while)."""
-    row = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.control == key[0], SPANS.c.school == key[1])
-                     .order_by(SPANS.c.id.desc()).limit(1)).mappings().first()
+    row = (
+        db.execute(
+            select(SPANS)
+            .where(SPANS.c.target == target, SPANS.c.control == key[0], SPANS.c.school == key[1])
+            .order_by(SPANS.c.id.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
     return None if row is None or row["change"] == Change.RETIRED.value else row
 
 

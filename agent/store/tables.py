@@ -7,7 +7,8 @@ from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Ta
 METADATA = MetaData()
 
 RUNS = Table(
-    "runs", METADATA,
+    "runs",
+    METADATA,
     Column("id", String(40), primary_key=True),  # sorts by time: 20261124T014500Z-1a2b
     Column("started", String(32), nullable=False),
     Column("finished", String(32)),
@@ -18,7 +19,8 @@ RUNS = Table(
     Column("version", String(32), nullable=False),
 )
 TARGETS = Table(
-    "targets", METADATA,
+    "targets",
+    METADATA,
     Column("id", String(255), primary_key=True),
     Column("name", String(255), nullable=False),
     Column("school", String(64)),
@@ -29,7 +31,8 @@ TARGETS = Table(
     Column("retired_run", String(40)),
 )
 RESULTS = Table(
-    "results", METADATA,
+    "results",
+    METADATA,
     Column("run", String(40), primary_key=True),
     Column("target", String(255), primary_key=True),
     Column("state", String(16), nullable=False),
@@ -39,17 +42,20 @@ RESULTS = Table(
     Column("ids", Text, nullable=False),
 )
 MANIFESTS = Table(
-    "manifests", METADATA,
+    "manifests",
+    METADATA,
     Column("hash", String(64), primary_key=True),
     Column("body", LargeBinary, nullable=False),  # zstd of JSON {fact: chunk hash}
 )
 CHUNKS = Table(
-    "chunks", METADATA,
+    "chunks",
+    METADATA,
     Column("hash", String(64), primary_key=True),
     Column("body", LargeBinary, nullable=False),  # zstd of JSON, agent.conform.to_json
 )
 SPANS = Table(
-    "spans", METADATA,
+    "spans",
+    METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("target", String(255), nullable=False),
     Column("school", String(64), nullable=False),  # empty: the trust's own
@@ -68,12 +74,14 @@ SPANS = Table(
     Index("spans_key", "target", "control", "school", "first_run"),
 )
 DETAILS = Table(
-    "details", METADATA,
+    "details",
+    METADATA,
     Column("hash", String(64), primary_key=True),
     Column("body", LargeBinary, nullable=False),  # zstd of JSON: reason, expected, observed, offenders, count, possible
 )
 ACTIONS = Table(
-    "actions", METADATA,
+    "actions",
+    METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("at", String(32), nullable=False),
     Column("who", String(128), nullable=False),

@@ -6,14 +6,27 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.baseline import Policy, load_policy
+from agent.baseline import Policy
 from agent.connect.ldap import open_ldap
-from agent.controls import rule
+from agent.controls import load_control, rule
 from agent.evaluate import Case, judge
 from agent.facts import ad
 from agent.facts.protocol import Collected, Limits
+from agent.files import SiteParametersFile
 from agent.model import Evidence, Finding, Kind, School, Target
+from agent.resources import data_dir
+from agent.yamlfile import model, read
 from tests.lab.samba import SambaLab
+
+
+def directory_policy() -> Policy:
+    """The shipped controls of directories alone."""
+    shipped = data_dir("baselines")
+    site = model(read(shipped / "site-parameters.yml", "site-parameters.yml"), SiteParametersFile).parameters
+    controls = [
+        load_control(read(path, path.name), site) for path in sorted((shipped / "controls" / "ad").glob("*.yml"))
+    ]
+    return Policy({c.id: c for c in controls}, {}, site)
 
 
 def target(lab: SambaLab, bind: str) -> Target:
@@ -32,15 +45,23 @@ def collect(lab: SambaLab, bind: str, password: str) -> Collected:
 def schools(lab: SambaLab) -> list[School]:
     """The trust's schools with their part of the directory."""
     return [
-        School(s["code"].lower(), s["name"], s["code"], directory={
-            "use": "trust-ad", "ou": f"OU={s['code']},OU=Schools,{{base_dn}}", "upn_suffix": s["upn_suffix"]})
+        School(
+            s["code"].lower(),
+            s["name"],
+            s["code"],
+            directory={
+                "use": "trust-ad",
+                "ou": f"OU={s['code']},OU=Schools,{{base_dn}}",
+                "upn_suffix": s["upn_suffix"],
+            },
+        )
         for s in lab.schools
     ]
 
 
 def judged(lab: SambaLab, collected: Collected, policy: Policy | None = None) -> dict[str, list[Finding]]:
     """Findings by control id: one of the trust, or one per school and one for what no school claims."""
-    policy = policy or load_policy()
+    policy = policy or directory_policy()
     all_schools = schools(lab)
     settings = {"base_dn": lab.base_dn}
     fills: dict[str, Any] = {"base_dn": lab.base_dn, "codes": [s.code for s in all_schools]}

@@ -23,6 +23,7 @@ from agent.render.snapshot import (
 VOID = frozenset({"meta", "link", "br", "hr", "img", "input"})
 # A start tag of the key ends up inside an open tag of the value only by mistake.
 NEVER_INSIDE = {"p": {"ul", "ol", "table", "div", "p", "section", "h1", "h2", "h3", "dl"}, "span": {"p", "div", "ul"}}
+BLOCKS = frozenset("p div li td th dt dd h1 h2 h3 caption summary section".split())
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
@@ -49,6 +50,7 @@ class Page(HTMLParser):
         if self.stack and tag in NEVER_INSIDE.get(self.stack[-1], ()):
             self.problems.append(f"{tag} inside {self.stack[-1]} at line {self.getpos()[0]}")
         self.tags.append((tag, dict(attrs)))
+        self.text += " " if tag in BLOCKS else ""
         self.ids += [v for a, v in attrs if a == "id" and v]
         if tag not in VOID:
             self.stack.append(tag)

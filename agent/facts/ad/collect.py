@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from typing import Any
 
 from agent import dn
 from agent.facts.ad import accounts, domain
-from agent.facts.ad import values as v
 from agent.facts.ad.directory import Directory, Found
 from agent.facts.ad.row import Row, Shape
 from agent.facts.protocol import Collected, Limits, PlanStep
@@ -70,7 +70,8 @@ class Reader:
 
     def start(self, names: Sequence[str]) -> None:
         """Read the server's own object and the schema. `failed` says why nothing can be read at all."""
-        found = self.directory.search("", "(objectClass=*)", list(_CONTEXTS.values()), scope="base")
+        asked = [*_CONTEXTS.values(), "subschemaSubentry"]
+        found = self.directory.search("", "(objectClass=*)", asked, scope="base")
         if not found.entries:
             self.failed = found.why or Unknown(Reason.UNREADABLE, "the server describes itself in no entry")
             return
@@ -82,15 +83,21 @@ class Reader:
             self.contexts[name] = shown[attribute.lower()][0].decode("utf-8", "replace")
         wanted = sorted({a for n in names for s in FACTS[n].searches for a in SEARCHES[s].attributes()})
         if wanted:
-            self._schema(wanted)
+            subschema = shown.get("subschemasubentry", (b"",))[0].decode("utf-8", "replace")
+            self._schema(wanted, subschema)
 
-    def _schema(self, wanted: Sequence[str]) -> None:
+    def _schema(self, wanted: Sequence[str], subschema: str) -> None:
+        """Which of the wanted attributes the forest has: its schema objects say so, or else the subschema entry."""
         clauses = "".join(f"(lDAPDisplayName={a})" for a in wanted)
         found = self.directory.search(self.contexts["schema"], f"(|{clauses})", ["lDAPDisplayName"], scope="one")
         have = {raw.decode("ascii", "replace").lower() for e in found.entries
                 for raw in e.attributes.get("ldapdisplayname", ())}
+        if (found.why is not None or not have) and subschema:
+            found = self.directory.search(subschema, "(objectClass=*)", ["attributeTypes"], scope="base")
+            have = {name.decode("ascii", "replace").lower() for e in found.entries if not e.cut
+                    for raw in e.attributes.get("attributetypes", ()) for name in _attribute_names(raw)}
         if found.why is not None or not have:
-            why = found.why or Unknown(Reason.PERMISSION, "read the schema")
+            why = found.why or Unknown(Reason.PERMISSION, "read it")
             self.failed = Unknown(why.reason, f"the schema: {why.detail}")
             return
         self.lacks = frozenset(a.lower() for a in wanted) - have
@@ -107,6 +114,17 @@ class Reader:
 
 _CONTEXTS = {"domain": "defaultNamingContext", "config": "configurationNamingContext",
              "schema": "schemaNamingContext", "root": "rootDomainNamingContext"}
+
+
+_TYPE_NAMES = re.compile(rb"NAME\s+(?:'([^']+)'|\(([^)]*)\))")
+
+
+def _attribute_names(raw: bytes) -> list[bytes]:
+    """The names in one attribute type description (RFC 4512 section 4.1.2)."""
+    match = _TYPE_NAMES.search(raw)
+    if match is None:
+        return []
+    return [match[1]] if match[1] else re.findall(rb"'([^']+)'", match[2])
 
 
 def _single(name: str, shape: Shape) -> Callable[[Reader], Any]:
@@ -129,7 +147,10 @@ def _suffixes(reader: Reader) -> Any:
     return row if isinstance(row, Unknown) else domain.suffixes(row)
 
 
-def _rows(reader: Reader, name: str, keep: Callable[[Row], bool] = lambda row: True) -> tuple[list[Row], Unknown | None]:
+Rows = tuple[list[Row], Unknown | None]
+
+
+def _rows(reader: Reader, name: str, keep: Callable[[Row], bool] = lambda row: True) -> Rows:
     found = reader.ask(name)
     if found.absent:
         return [], Unknown(Reason.PERMISSION, f"read {SEARCHES[name].base.format(**reader.contexts)}")
@@ -202,7 +223,8 @@ def _ous(reader: Reader) -> Any:
     return _list([domain.OUS.fill(r) for r in rows], why, "organisational units")
 
 
-def _classed(reader: Reader, name: str, shape: Shape, wanted: bytes, what: str) -> tuple[list[dict[str, Any]], Unknown | None]:
+def _classed(reader: Reader, name: str, shape: Shape, wanted: bytes, what: str,
+             ) -> tuple[list[dict[str, Any]], Unknown | None]:
     """Objects of one class among all that a container shows; one that hides its class may be one of them."""
     rows, why = _rows(reader, name)
     items = []

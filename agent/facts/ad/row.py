@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.facts.ad.directory import Entry
-from agent.facttypes import Field, FactType, Record
+from agent.facttypes import FactType, Field, Record
 from agent.model import Reason, Unknown
 
 

@@ -50,6 +50,8 @@ s_sysctl() { i=0; for k in "$@"; do if [ -r "/proc/sys/$k" ] && v=$(cat "/proc/s
 s_sysctl_files() { for d in /etc /run /usr/local/lib /usr/lib /lib; do for p in "$d"/sysctl.d/*.conf; do
       if [ -e "$p" ] || [ -L "$p" ]; then show "$p" "$PLAINLY"; fi; done; done
   [ "$SD" ] || show /etc/sysctl.conf "$PLAINLY"
+  c=/boot/config-$(uname -r); [ -r "$c" ] || c=/usr/lib/modules/$(uname -r)/config
+  if [ -r "$c" ]; then mark kernel ok; grep -E 'CONFIG_(SECURITY_DMESG_RESTRICT|BPF_UNPRIV_DEFAULT_OFF)[ =]' "$c"; fi
   mark cmdline ok; tr ' ' '\n' </proc/cmdline | grep '^sysctl[./]'
   if grep -qi '^ENABLED=["'\'']*yes' /etc/ufw/ufw.conf; then
     p=$(sed -n 's/^IPT_SYSCTL=["'\'']*\([^"'\'']*\).*/\1/p' /etc/default/ufw | tail -n 1); if [ "$p" ]; then mark ufw ok; sed -e "$PLAINLY" "$p"; fi; fi; return 0; }

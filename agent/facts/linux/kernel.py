@@ -18,9 +18,14 @@ from agent.model import Reason, Unknown
 _DIRECTORIES = ("/etc/sysctl.d/", "/run/sysctl.d/", "/usr/local/lib/sysctl.d/", "/usr/lib/sysctl.d/", "/lib/sysctl.d/")
 """Rising distance: a file in an earlier one hides those of the same name in later ones."""
 
+_BUILT_IN = {"kernel/dmesg_restrict": ("CONFIG_SECURITY_DMESG_RESTRICT", "1"),
+             "kernel/unprivileged_bpf_disabled": ("CONFIG_BPF_UNPRIV_DEFAULT_OFF", "2")}
+"""Settings whose first value each distribution chooses when it builds the kernel: the option, and the value with it."""
+
 SYSCTL = Record({
     "running": Field(INT, "the value in force now"),
-    "boot": Field(INT, "the value that the files set at boot; absent when no file sets it", may_be_absent=True),
+    "boot": Field(INT, "the value that files (or the kernel's build) give at boot; absent when nothing sets it",
+                  may_be_absent=True),
     "text": Field(STR, "the value in force now as text, for settings that are no number"),
 })
 
@@ -101,7 +106,7 @@ def boot_values(files: Sequence[FileText], *, systemd: bool) -> Any:
                 explicit[path] = " ".join(value.split())
     late = dict(_ufw_lines(files))
 
-    def boot(path: str) -> str | None:
+    def boot(path: str) -> str | Unknown | None:
         if path in late:  # ufw writes its own file when it starts, which is after systemd-sysctl
             return late[path]
         if path in explicit:
@@ -110,9 +115,21 @@ def boot_values(files: Sequence[FileText], *, systemd: bool) -> Any:
             return None
         # As in a shell, a star stops at a slash.
         hits = [v for g, v in globs if fnmatchcase(path, g) and g.count("/") == path.count("/")]
-        return hits[-1] if hits else None
+        return hits[-1] if hits else _built_in(path, files)
 
     return boot
+
+
+def _built_in(path: str, files: Sequence[FileText]) -> str | Unknown | None:
+    if path not in _BUILT_IN:
+        return None
+    option, value = _BUILT_IN[path]
+    config = next((f.text for f in files if f.path == "kernel"), "")
+    if f"{option}=y" in config:
+        return value
+    if f"# {option} is not set" in config:
+        return "0"
+    return Unknown(Reason.NOT_SUPPORTED, "no file sets it, and how the kernel was built is not to be seen")
 
 
 def _order(files: Sequence[FileText], systemd: bool) -> list[FileText]:

@@ -30,6 +30,15 @@ def version_of(text: Any) -> Any:
     return head if all(part.isdecimal() for part in head.split(".")) else Unknown(Reason.UNREADABLE, "a version")
 
 
+def _rooted(os: Any, said: Any) -> Any:
+    """Whether a phone or tablet is jailbroken; None for other devices, which never say."""
+    if isinstance(os, str) and _OS.get(os.replace(" ", "").lower()) not in ("ios", "ipados", "android"):
+        return None
+    if isinstance(said, str) and said.lower() in ("true", "false"):
+        return said.lower() == "true"
+    return Unknown(Reason.NOT_COLLECTED, "the device has not said whether it is jailbroken")
+
+
 def _device(body: Json) -> dict[str, Any]:
     os = need(body, "operatingSystem")
     rooted = maybe(body, "jailBroken")
@@ -47,9 +56,7 @@ def _device(body: Json) -> dict[str, Any]:
         "last_sync": moment(body, "lastSyncDateTime"),
         "compliance": need(body, "complianceState"),
         "encrypted": maybe(body, "isEncrypted", kind=bool),
-        "rooted": rooted.lower() == "true"
-        if isinstance(rooted, str) and rooted.lower() in ("true", "false")
-        else Unknown(Reason.NOT_COLLECTED, "the device has not said"),
+        "rooted": _rooted(os, rooted),
         "owner": need(body, "managedDeviceOwnerType"),
     }
 
@@ -76,7 +83,7 @@ _simple(
                     )
                 ),
                 "encrypted": Field(BOOL, may_be_absent=True),
-                "rooted": Field(BOOL),
+                "rooted": Field(BOOL, "jailbroken; absent where that cannot be", may_be_absent=True),
                 "owner": Field(Enum(("company", "personal", "unknown"), closed=False)),
             },
             key="id",

@@ -96,19 +96,19 @@ def _membership(path: str, permission: str, inside: Callable[[str], Request]) ->
 
 
 def _members(value: Any) -> Any:
-    """{people, devices}: ids of users, and device ids of devices; None when the object is not there."""
+    """{people, devices}: ids of users and of devices; None when the object is not there."""
     if value is None or isinstance(value, Unknown):
         return value
     items = value.items if isinstance(value, Partial) else value
-    devices: Any = [
-        guid(at(i, "deviceId") or at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".device")
-    ]
+    devices: Any = [guid(at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".device")]
     if isinstance(value, Partial):
         devices = Partial(tuple(devices), value.why)
     return {"people": people(value), "devices": devices}
 
 
-_MEMBERS = Record({"people": Field(ListOf(STR), "ids of users"), "devices": Field(ListOf(STR), "Entra device ids")})
+_MEMBERS = Record(
+    {"people": Field(ListOf(STR), "ids of users"), "devices": Field(ListOf(STR), "object ids of devices")}
+)
 _UNIT = "AdministrativeUnit.Read.All"
 
 fact(
@@ -124,7 +124,7 @@ fact(
 KEYED["group_members"] = _membership(
     "/groups",
     MEMBER,
-    lambda g: Request(f"/groups/{g}/transitiveMembers", MEMBER, ("id", "deviceId"), top=999, absent_ok=True),
+    lambda g: Request(f"/groups/{g}/transitiveMembers", MEMBER, ("id",), top=999, absent_ok=True),
 )
 fact(
     "unit_members",
@@ -139,7 +139,5 @@ fact(
 KEYED["unit_members"] = _membership(
     "/directory/administrativeUnits",
     _UNIT,
-    lambda u: Request(
-        f"/directory/administrativeUnits/{u}/members", _UNIT, ("id", "deviceId"), top=999, absent_ok=True
-    ),
+    lambda u: Request(f"/directory/administrativeUnits/{u}/members", _UNIT, ("id",), top=999, absent_ok=True),
 )

@@ -256,6 +256,11 @@ _SETTINGS = Request("/groupSettings", "GroupSettings.Read.All")
 _TEMPLATES = Request("/groupSettingTemplates", "GroupSettings.Read.All")
 _LOCKOUT_RULES = "5cf42378-d67d-4f36-ba46-e8b86229381d"
 _GROUP_UNIFIED = "62375ab9-6b52-47ed-826b-58e47e0e304b"
+# Defaults as Microsoft's pages on the two templates give them; the tenant's own copy of a template outranks them.
+_DEFAULTS = {
+    _LOCKOUT_RULES: {"LockoutThreshold": "10", "LockoutDurationInSeconds": "60", "BannedPasswordList": ""},
+    _GROUP_UNIFIED: {"EnableGroupCreation": "true", "AllowGuestsToBeGroupOwner": "false", "AllowToAddGuests": "true"},
+}
 
 
 def _setting_values(answers: Answers, template: str) -> dict[str, str] | Unknown:
@@ -263,20 +268,12 @@ def _setting_values(answers: Answers, template: str) -> dict[str, str] | Unknown
     own, templates = answers[_SETTINGS].value, answers[_TEMPLATES].value
     if isinstance(own, (Unknown, Partial)):
         return own if isinstance(own, Unknown) else own.why
-    values: dict[str, str] = {}
-    found = False
-    if isinstance(templates, list):
-        for item in templates:
-            if guid(at(item, "id")) == template:
-                values.update({str(at(v, "name")): str(at(v, "defaultValue") or "") for v in at(item, "values") or []})
-                found = True
-    for item in own if isinstance(own, list) else []:
-        if guid(at(item, "templateId")) == template:
-            values.update({str(at(v, "name")): str(at(v, "value") or "") for v in at(item, "values") or []})
-            found = True
-    if found:
-        return values
-    return templates if isinstance(templates, Unknown) else Unknown(Reason.UNREADABLE, "no defaults of the settings")
+    values = dict(_DEFAULTS[template])
+    for held, key, name in ((templates, "id", "defaultValue"), (own, "templateId", "value")):
+        for item in held if isinstance(held, list) else []:
+            if guid(at(item, key)) == template:
+                values.update({str(at(v, "name")): str(at(v, name) or "") for v in at(item, "values") or []})
+    return values
 
 
 def _yes(values: dict[str, str] | Unknown, name: str) -> Any:

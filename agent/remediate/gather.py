@@ -1,0 +1,204 @@
+"""Failing findings → what a bundle says: steps that a task file mends, and what people do by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from agent.condition import fill
+from agent.controls import Control, Rule
+from agent.exceptions import cover
+from agent.files import Fix
+from agent.model import Finding, Kind, Offender, Target, Verdict
+from agent.plan import Planner, Selection
+from agent.remediate.windows import sentences
+from agent.render.bundle import SECRET, Content, Host, Manual, Step, in_order, is_template
+from agent.resources import data_dir
+from agent.store import Store
+
+HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""Names that mean only themselves in an inventory, a pattern and a file name."""
+PLAYBOOK = re.compile(r"[a-z0-9_]+/[a-z0-9_]+\.yml")
+VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
+# How a host is reached. Everything else in an inventory is somebody else's business.
+_CONNECTION = re.compile(
+    r"ansible_(host|port|user|connection|private_key_file|python_interpreter|remote_tmp|timeout|pipelining|network_os"
+    r"|become(_(method|user|exe|flags))?|shell_(type|executable)|ssh_\w+|winrm_\w+|psrp_\w+|paramiko_\w+|sftp_\w+"
+    r"|scp_\w+)"
+)
+
+
+@dataclass(slots=True)
+class Heap:
+    """What belongs into one school's bundle, while it grows. The key is the school's; None for the trust's own."""
+
+    school: str | None
+    hosts: dict[str, Target] = field(default_factory=dict)
+    steps: dict[str, dict[str, tuple[Rule, Finding, tuple[Offender, ...]]]] = field(default_factory=dict)
+    manual: list[Manual] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def gather(planner: Planner, store: Store, selection: Selection, today: date) -> dict[str | None, Heap]:
+    """Failing findings of a selection that no exception covers, by school.
+
+    A school that is selected and has nothing to mend is there too, with nothing in it. Raises `UsageError` for an
+    empty selection, `ConfigError` for a fix that cannot be used.
+    """
+    heaps: dict[str | None, Heap] = {}
+    rules: dict[tuple[str, str, str | None], tuple[Target, Rule]] = {}
+    for job in planner.jobs(selection):
+        for baseline, school in job.parts:
+            key = school.key if school else None
+            if selection.schools and key not in selection.schools and not (key is None and job.target.serves):
+                continue
+            heaps.setdefault(key, Heap(key))
+            for rule in baseline.rules:
+                rules[job.target.id, rule.control.id, key] = job.target, rule
+    for kept in store.findings():
+        finding = kept.finding
+        found = rules.get((finding.target, finding.control, finding.school))
+        if found is None or finding.verdict is not Verdict.FAIL:
+            continue
+        target, rule = found
+        covered = cover(planner.trust.exceptions, finding, target, today)
+        if covered is not None and covered.whole:
+            continue
+        offenders = covered.left if covered is not None else finding.offenders
+        _add(heaps[finding.school], planner.trust.folder, target, rule, finding, offenders)
+    return heaps
+
+
+def _add(heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding, offenders: tuple[Offender, ...]) -> None:
+    fix = rule.control.file.fix
+    if fix is not None and fix.playbook is not None and target.kind is Kind.DEVICE:
+        if not HOST_NAME.fullmatch(target.name):
+            heap.left_out[target.id] = (f"{target.name}: its inventory name cannot be written safely; "
+                                        "use letters, digits, dots, dashes and underscores.")
+            return
+        task_file(rule.control, folder)
+        heap.hosts[target.name] = target
+        heap.steps.setdefault(rule.control.id, {})[target.name] = rule, finding, offenders
+        return
+    heap.manual.append(_manual(rule.control, target, finding, offenders))
+
+
+def _manual(control: Control, target: Target, finding: Finding, offenders: tuple[Offender, ...]) -> Manual:
+    file, fix = control.file, control.file.fix or Fix(manual="-")
+    what = fix.manual or ""
+    if file.fix is None:
+        what = f"There is no written step for this; what is expected: {finding.expected}" if finding.expected else (
+            "There is no written step for this.")
+    elif fix.playbook is not None:
+        what = f"The task file {fix.playbook} mends this; it is not run from here."
+    accepted = len(finding.offenders) - len(offenders)
+    return Manual(file.id, file.title, file.why, target.name, what, fix.risk, fix.minutes, fix.reboot, fix.undo,
+                  tuple(o.label for o in offenders), finding.offender_count - accepted, finding.observed)
+
+
+def content(planner: Planner, heap: Heap) -> Content:
+    """One bundle's content, in its order. Raises `ConfigError` for a fix whose variables do not add up."""
+    trust = planner.trust
+    title = trust.schools[heap.school].name if heap.school else trust.name
+    steps = in_order(_step(trust.folder, control, hosts) for control, hosts in heap.steps.items())
+    hosts = tuple(_host(heap.hosts[name], trust.folder) for name in sorted(heap.hosts))
+    manual = tuple(sorted(heap.manual, key=lambda m: (m.control, m.target)))
+    return Content(title, hosts, steps, manual, tuple(heap.left_out[k] for k in sorted(heap.left_out)),
+                   tuple(sentences(trust.file.change_windows, heap.school, trust.file.timezone)))
+
+
+def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, tuple[Offender, ...]]]) -> Step:
+    rule = next(iter(hosts.values()))[0]
+    file, fix = rule.control.file, rule.control.file.fix
+    if fix is None or fix.playbook is None:
+        raise ValueError(f"{control} has no task file")
+    wants_offenders = "sl_offenders" in task_file(rule.control, folder).read_text(encoding="utf-8")
+    offenders = {h: tuple(o.key for o in off) for h, (_, _, off) in hosts.items()} if wants_offenders else {}
+    cut = {h: f.offender_count for h, (_, f, _) in hosts.items() if wants_offenders and f.offender_count > len(f.offenders)}
+    return Step(control, file.title, file.why, file.severity, fix.risk, fix.minutes, fix.reboot, fix.undo, fix.note,
+                fix.playbook, rule.control.platform, {h: variables(r) for h, (r, _, _) in hosts.items()},
+                offenders, cut)
+
+
+def variables(rule: Rule) -> dict[str, Any]:
+    """A fix's variables with the values of one target's baseline, placeholders filled in. Names start with `sl_`."""
+    fix = rule.control.file.fix
+    out: dict[str, Any] = {}
+    for name, value in (fix.variables if fix else {}).items():
+        if isinstance(value, dict) and set(value) == {"param"}:
+            value = rule.parameters[value["param"]]
+        out[f"sl_{name.removeprefix('sl_')}"] = fill(value, rule.fills)
+    return out
+
+
+def task_file(control: Control, folder: Path) -> Path:
+    """The reviewed task file of a control's fix: the trust's own `playbooks/` first, then the shipped ones.
+
+    Raises `ConfigError` at the control's `fix` for a file that is not there.
+    """
+    fix = control.file.fix
+    name = fix.playbook if fix else None
+    if name is None or not PLAYBOOK.fullmatch(name):
+        raise control.doc.error(f"a task file is named platform/name.yml, not {name!r}.", ("fix", "playbook"))
+    for base in (folder / "playbooks", data_dir("playbooks")):
+        if (base / name).is_file():
+            return base / name
+    raise control.doc.error(f"there is no task file playbooks/{name}.", ("fix", "playbook"))
+
+
+def check_fixes(controls: Iterable[Control], folder: Path) -> None:
+    """Every fix names a task file that is there, and variables that the control has. Raises `ConfigError`."""
+    for control in controls:
+        fix = control.file.fix
+        if fix is None or fix.playbook is None:
+            continue
+        text = task_file(control, folder).read_text(encoding="utf-8")
+        for name, value in fix.variables.items():
+            place = ("fix", "variables", name)
+            if not VARIABLE.fullmatch(name):
+                raise control.doc.error(f"{name!r} is no name for a variable.", place, "Use small letters, digits and _.")
+            if isinstance(value, dict) and set(value) == {"param"} and value["param"] not in control.uses:
+                raise control.doc.error(f"the check of this control does not use parameter {value['param']!r}.", place)
+            if f"sl_{name.removeprefix('sl_')}" not in text:
+                raise control.doc.error(f"{fix.playbook} does not use sl_{name.removeprefix('sl_')}.", place)
+        given = {f"sl_{n.removeprefix('sl_')}" for n in fix.variables} | {"sl_offenders"}
+        for name in sorted(asked(text) - given):
+            raise control.doc.error(f"{fix.playbook} wants {name}, which is not given.", ("fix", "variables"))
+
+
+def asked(text: str) -> set[str]:
+    """The `sl_` variables that a task file reads and does not make itself (`register`, `set_fact`, `loop_var`, `vars`)."""
+    made = set(re.findall(r"^\s*(?:-\s+)?(?:register|loop_var|index_var):\s*(sl_\w+)", text, re.MULTILINE))
+    made |= set(re.findall(r"^\s*(?:-\s+)?(sl_\w+):", text, re.MULTILINE))
+    return set(re.findall(r"\bsl_\w+", text)) - made
+
+
+def _host(target: Target, folder: Path) -> Host:
+    kept: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for name, value in target.settings.items():
+        if name.startswith("ansible_") and SECRET.search(name):
+            missing[name] = "credential"
+        elif not _CONNECTION.fullmatch(name) or not isinstance(value, (str, int, float, bool)):
+            continue
+        elif isinstance(value, str) and is_template(value):
+            missing[name] = "template"
+        else:
+            kept[name] = _placed(name, value, folder)
+    return Host(target.name, kept, target.groups, missing)
+
+
+def _placed(name: str, value: Any, folder: Path) -> Any:
+    """A key file beside the trust, by its full path: the bundle may be run from anywhere on this machine."""
+    if name.endswith("private_key_file") and isinstance(value, str) and not value.startswith(("/", "~")):
+        return str(folder / value)
+    return value
+
+
+def names(steps: Sequence[Step]) -> list[str]:
+    """Control ids of steps."""
+    return [s.control for s in steps]
