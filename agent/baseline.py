@@ -171,6 +171,10 @@ class Policy:
             fill(list(mine.values()), {}, seen=holds)
             if scope == "items" and school is None and holds & {"code", "upn_suffix"}:
                 continue
+            # Left as it stands, a placeholder would be compared letter by letter, and everything would fail it.
+            if bare := tuple(sorted(p for p in holds & {"code", "codes", "upn_suffix"} if not fills.get(p))):
+                missing.append(NotCovered(cid, bare))
+                continue
             rules.append(self._rule(control, mine, fills, school.key if school and scope == "items" else ""))
         return Baseline(tuple(rules), tuple(missing))
 

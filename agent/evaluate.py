@@ -159,6 +159,9 @@ def _judgement(rule: Rule, case: Case, school: School | None, attestations: Sequ
             e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
         )
         return decide(rule, part)
+    if target.school is None:
+        # A shared target is one of its kind, and its facts may follow from what its schools select.
+        return decide(rule, case.view(rule))
     facts = case.evidence.facts
     key: tuple[Any, ...] = tuple([facts.get(n, NOT_COLLECTED) for n in rule.reads])
     if rule.clock:

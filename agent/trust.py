@@ -192,7 +192,11 @@ def _exceptions(folder: Path, schools: Mapping[str, School]) -> tuple[ExceptionE
     path = folder / "exceptions.yml"
     if not path.is_file():
         return ()
-    doc = read(path, "exceptions.yml")
+    return exceptions_of(read(path, "exceptions.yml"), schools)
+
+
+def exceptions_of(doc: Document, schools: Mapping[str, School]) -> tuple[ExceptionEntry, ...]:
+    """The entries of a read exceptions.yml, checked. Raises `ConfigError`."""
     if doc.data is None:
         return ()
     if isinstance(doc.data, list):  # the short form: the list itself
@@ -207,7 +211,11 @@ def _attestations(folder: Path, schools: Mapping[str, School]) -> tuple[Attestat
     path = folder / "attestations.yml"
     if not path.is_file():
         return ()
-    doc = read(path, "attestations.yml")
+    return attestations_of(read(path, "attestations.yml"), schools)
+
+
+def attestations_of(doc: Document, schools: Mapping[str, School]) -> tuple[AttestationEntry, ...]:
+    """The entries of a read attestations.yml, checked. Raises `ConfigError`."""
     if doc.data is None:
         return ()
     if isinstance(doc.data, list):

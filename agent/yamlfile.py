@@ -206,7 +206,7 @@ def _models(annotation: Any) -> list[Any]:
 
 
 class Unsafe(str):
-    """Text that somebody else may have chosen: written with Ansible's tag `!unsafe`, so it is never a template."""
+    """Text that somebody else may have chosen: written for Ansible so that it is never a template, and stays text."""
 
     __slots__ = ()
 
@@ -228,8 +228,18 @@ def _text(dumper: Any, text: str) -> Any:
 
 
 _Dumper.add_representer(str, _text)
-# Escaped, whatever it is: a tagged scalar in quotes cannot end early, and shows no control character to a terminal.
-_Dumper.add_representer(Unsafe, lambda d, text: d.represent_scalar("!unsafe", str(text), style='"'))
+
+
+def _unsafe(dumper: Any, text: str) -> Any:
+    # In quotes and escaped, a tagged scalar cannot end early and shows no control character to a terminal. Ansible
+    # reads what stands under its tag as if it were plain, quotes or not: `!unsafe "0640"` is 416. Words that mean
+    # something when plain hold no template, so they need no tag, and without one the quotes count.
+    plain = dumper.resolve(yaml.ScalarNode, str(text), (True, False))
+    tag = "!unsafe" if plain == dumper.DEFAULT_SCALAR_TAG else "tag:yaml.org,2002:str"
+    return dumper.represent_scalar(tag, str(text), style='"')
+
+
+_Dumper.add_representer(Unsafe, _unsafe)
 
 
 def dump(data: Any) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # that makes no circle and FORBIDDEN does not name it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "versions", "resources"),
+    ("model", "versions", "resources", "dn"),
     ("facttypes", "files", "facts.protocol"),
     ("condition", "derive", "conform", "claims", "claims_tenant"),
     ("yamlfile", "connect.secrets"),
@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "change",
         "render",
     ),
-    ("plan", "scan", "remediate", "schedule", "examples", "doctor", "demo"),
+    ("plan", "scan", "remediate", "schedule", "examples", "doctor", "kit", "demo"),
     ("cli",),
     ("__main__",),
 )

@@ -75,9 +75,7 @@ def cli(ctx: click.Context, folder: str | None, verbose: int, quiet: bool, color
 def main() -> None:
     """Run the command; every error becomes one sentence and an exit code, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
+        code = cli.main(standalone_mode=False)  # click hands ctx.exit's code back, and None otherwise
     except click.UsageError as e:
         e.show()
         sys.exit(2)
@@ -102,4 +100,4 @@ def main() -> None:
         click.echo(f"spiritlevel: an error inside spiritlevel ({type(e).__name__}: {e}). Run again with -v to see "
                    "where, and report it.", err=True)
         sys.exit(2)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

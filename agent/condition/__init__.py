@@ -16,7 +16,7 @@ from agent.condition.placeholders import fill
 from agent.condition.quantifiers import Quantifier
 from agent.condition.values import dig, duration, mode, moment, text
 from agent.errors import SpiritlevelError, suggest
-from agent.facttypes import REGISTRY, FactError, FactType, ListOf, Record, Ref, Registry, walk
+from agent.facttypes import FLOAT, INT, REGISTRY, STR, Enum, FactError, FactType, ListOf, Record, Ref, Registry, walk
 from agent.model import Reason, Unknown
 
 __all__ = [
@@ -202,7 +202,7 @@ def _leaf(c: dict[str, Any], ctx: Context, path: tuple[str | int, ...], item: Fa
         operator,
         right,
         fold(constant) if ignore_case and constant is not None else constant,
-        wanted,
+        wanted if right is None else _loose(wanted),
         ignore_case,
         absent,
         default,
@@ -297,6 +297,13 @@ def _parameter(name: Any, ctx: Context, path: tuple[str | int, ...]) -> str:
     return name
 
 
+def _loose(wanted: FactType) -> FactType:
+    """The type that a reading on the right side is held to: what `_fits` let in must not become unknown there."""
+    if isinstance(wanted, ListOf):
+        return ListOf(_loose(wanted.item))
+    return FLOAT if wanted == INT else STR if isinstance(wanted, Enum) else wanted
+
+
 def _fits(have: FactType, wanted: FactType) -> bool:
     if isinstance(have, ListOf) and isinstance(wanted, ListOf):
         return _fits(have.item, wanted.item)
@@ -326,7 +333,7 @@ def _quantifier(word: str, arg: Any, ctx: Context, path: tuple[str | int, ...], 
     check: Node | None = None
     at_least = at_most = None
     if word == "count_items":
-        at_least, at_most = (_number(arg.get(k), ctx, (*path, k)) for k in ("at_least", "at_most"))
+        at_least, at_most = (_number(arg[k], ctx, (*path, k)) if k in arg else None for k in ("at_least", "at_most"))
         if "at_least" not in arg and "at_most" not in arg:
             raise ConditionError("count_items needs 'at_least', 'at_most' or both.", path)
         bounds = [f"at least {_shown(arg['at_least'], at_least)}"] if "at_least" in arg else []
@@ -340,7 +347,7 @@ def _quantifier(word: str, arg: Any, ctx: Context, path: tuple[str | int, ...], 
         expected = f"{expected} {meant}: {check.expected}"
     if word == "every_item":
         words: dict[Any, Truth] = {"pass": True, "fail": False, "unknown": None, "not_applicable": NA}
-        if arg.get("empty") not in words:
+        if not isinstance(arg.get("empty"), str) or arg["empty"] not in words:
             raise ConditionError("every_item needs 'empty': pass, fail, unknown or not_applicable.", (*path, "empty"))
         empty = words[arg["empty"]]
         ctx.operators.add(f"empty:{arg['empty']}")
@@ -359,7 +366,7 @@ def _number(value: Any, ctx: Context, path: tuple[str | int, ...]) -> int | None
         if name not in ctx.parameters:
             return None
         value = ctx.parameters[name]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ConditionError(f"a whole number is wanted here, not {value!r}.", path)
     return value
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import shlex
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +24,8 @@ MAX_DIFF = 20_000
 """Characters of one task's difference that are kept."""
 _INSTALLERS = ("apt", "dnf", "yum", "package", "zypper", "apk", "pacman")
 _ENVIRONMENT = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "true", "ANSIBLE_RETRY_FILES_ENABLED": "false",
-                "ANSIBLE_DEPRECATION_WARNINGS": "false", "ANSIBLE_LOCALHOST_WARNING": "false", "PYTHONWARNINGS": "ignore"}
+                "ANSIBLE_DEPRECATION_WARNINGS": "false", "ANSIBLE_LOCALHOST_WARNING": "false",
+                "PYTHONWARNINGS": "ignore"}
 _KINDS = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped",
           "runner_on_unreachable": "unreachable", "runner_item_on_ok": "item"}
 
@@ -78,22 +83,41 @@ def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = ()
     with _private(credentials or {}) as (private, inventories):
         words = ["--diff", *(["--check"] if check else []), *(["--tags", ",".join(tags)] if tags else []),
                  *(["--skip-tags", ",".join(skip_tags)] if skip_tags else [])]
+        handlers = _handlers()
         try:
             runner = ansible_runner.run(
                 private_data_dir=str(private), project_dir=str(folder), playbook=str(folder / "site.yml"),
                 inventory=[str(folder / "inventory.yml"), *inventories], limit=limit or None, cmdline=shlex.join(words),
-                binary=tool("ansible-playbook"), quiet=True, suppress_env_files=True, event_handler=event,
-                timeout=timeout, envvars=_ENVIRONMENT)
+                quiet=True, suppress_env_files=True, event_handler=event,
+                timeout=timeout, envvars={**_ENVIRONMENT, "PATH": _path()})
         except (OSError, ansible_runner.exceptions.AnsibleRunnerException) as e:
             raise SpiritlevelError(f"ansible-playbook could not be run: {_line(str(e))}.",
                                    "Check that ansible-core is installed beside spiritlevel.") from None
+        finally:
+            for number, handler in handlers.items():  # ansible-runner takes Ctrl-C and never gives it back
+                signal.signal(number, handler)
+        if runner.status == "canceled":
+            raise KeyboardInterrupt
         if runner.status == "timeout":
             raise SpiritlevelError(f"ansible-playbook did not end within {timeout // 3600} hours and was stopped.")
         code = runner.rc if isinstance(runner.rc, int) else 1
         error = ""
         if code and not tasks:
-            error = _line(runner.stdout.read()) or "it said nothing"
+            error = _complaint(runner.stdout.read()) or "it said nothing"
     return PlayResult(code, tuple(tasks), error)
+
+
+def _handlers() -> dict[int, Any]:
+    """The handlers of signals that ansible-runner replaces; it can do so in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _path() -> str:
+    """PATH with the folder of our own Ansible first: ansible-runner looks the program up by name."""
+    beside = os.path.dirname(tool("ansible-playbook"))
+    return os.pathsep.join(filter(None, (beside, os.environ.get("PATH", os.defpath))))
 
 
 @contextmanager
@@ -128,6 +152,12 @@ def _tasks(data: Mapping[str, Any]) -> Iterator[Task]:
                _diff(res.get("diff")))
 
 
+def _complaint(text: str) -> str:
+    """The line that says what is wrong, past usage and warnings."""
+    lines = [_line(t) for t in text.splitlines() if t.strip()]
+    return next((t for t in lines if re.match(r"(\[?ERROR|.*: error:)", t)), lines[-1] if lines else "")
+
+
 def _message(res: Mapping[str, Any], kind: str) -> str:
     if kind not in ("failed", "unreachable"):
         return ""
@@ -150,9 +180,8 @@ def _diff(diffs: Any) -> str:
         if "prepared" in diff:
             out.append(str(diff["prepared"]))
             continue
-        sides = [diff.get("before", ""), diff.get("after", "")]
-        lines = [(s if isinstance(s, str) else dump(s)).splitlines() for s in sides]
-        head = [str(diff.get(f"{s}_header", "")) or s for s in ("before", "after")]
-        out.append("\n".join(difflib.unified_diff(*lines, *head, lineterm="", n=2)))
+        old, new = ((s if isinstance(s, str) else dump(s)).splitlines() for s in (diff.get("before", ""), diff.get("after", "")))
+        was, now = (str(diff.get(f"{side}_header") or side) for side in ("before", "after"))
+        out.append("\n".join(difflib.unified_diff(old, new, was, now, lineterm="", n=2)))
     text = "\n".join(filter(None, out))
     return text if len(text) <= MAX_DIFF else text[:MAX_DIFF] + "\n(cut off)"

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from agent.demo.directory import BASE_DN
 
+TENANT = Path(__file__).parent / "tenant.json"
+DEMO_APP = "694bdaaf-6a12-507a-aa0b-2976a7c4eae5"
+"""The app registration of tenant.json that lacks exactly one permission, AuditLog.Read.All."""
+
 PROFILE = """\
 # What the whole trust keeps to: the shipped core, and the values that only this trust knows.
 id: trust

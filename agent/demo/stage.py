@@ -13,7 +13,9 @@ from typing import Any
 from agent.demo.certs import issue, make_ca
 from agent.demo.directory import ACCOUNTS, AUDITOR, stand_in_domain
 from agent.demo.folder import (
+    DEMO_APP,
     SCHOOLS,
+    TENANT,
     write_attestations,
     write_exceptions,
     write_inventory,
@@ -28,9 +30,6 @@ from agent.demo.replay_linux import replay
 from agent.demo.ssh_server import HostFaults, HostScript, ReplayHosts
 
 HERE = Path(__file__).parent
-DEMO_APP = "694bdaaf-6a12-507a-aa0b-2976a7c4eae5"
-"""The app registration of agent/demo/tenant.json that lacks exactly one permission, AuditLog.Read.All."""
-
 # host: (school, capture in the first scan, capture in the second). The captures are answers of real hosts.
 HOSTS: Mapping[str, tuple[str, str, str]] = {
     "oak-files": ("oakfield", "clean", "clean"),
@@ -83,7 +82,7 @@ class Stage:
         (folder / "certs").mkdir(parents=True, exist_ok=True)
         ca = make_ca(folder / "certs", "demo")
         certs = issue(folder / "certs", ca, ["localhost"], ["127.0.0.1"])
-        tenant = TenantData.load(HERE / "tenant.json")
+        tenant = TenantData.load(TENANT)
         self._graph = self._stack.enter_context(GraphServer(tenant, certs, page_size=100))
         domain = stand_in_domain(self._now)
         self._ldap = self._stack.enter_context(

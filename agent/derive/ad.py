@@ -7,9 +7,9 @@ from typing import Any
 
 from agent import dn as names
 from agent.derive import View
-from agent.derive.places import named, school_units, seen_units
+from agent.derive.places import base_dn, named, school_units, seen_units
 from agent.facttypes import BOOL, INT, STR, TIME, Field, ListOf, Record, derived
-from agent.model import Partial, School, Unknown
+from agent.model import Partial, Reason, School, Unknown
 
 _SEEN = {"sid": Field(STR, "security identifier"), "dn": Field(STR, "distinguished name"),
          "name": Field(STR, "login name, without the $ of a computer")}
@@ -18,6 +18,7 @@ ACCOUNT = Record({**_SEEN, "upn": Field(STR, "sign-in name", True), "enabled": F
                   "has_mail": Field(BOOL, "has an e-mail address"),
                   "last_logon": Field(TIME, "last sign-in; absent: never", True)}, "sid", "name")
 OBJECT = Record(_SEEN, "sid", "name")
+DEFAULTS = Record({"users": Field(STR, "distinguished name"), "computers": Field(STR, "distinguished name")})
 
 
 def _list(items: list[Any], why: Unknown | None) -> Any:
@@ -82,6 +83,16 @@ def group_names(view: View) -> Any:
     """Names of all groups."""
     items, why = view.items("groups")
     return _list([g.get("name") for g in items], why)
+
+
+@derived("default_containers", DEFAULTS, "ad", reads=("domain",))
+def default_containers(view: View) -> Any:
+    """Where Windows puts new people and computers unless it is told otherwise."""
+    base = base_dn(view)
+    if base is None:
+        unknown = Unknown(Reason.NOT_COLLECTED, "the directory's base name")
+        return {"users": unknown, "computers": unknown}
+    return {"users": f"CN=Users,{base}", "computers": f"CN=Computers,{base}"}
 
 
 @derived("domain_controller_count", INT, "ad", reads=("computers",))

@@ -227,8 +227,8 @@ def reach(
     if holes and doubt is None:
         return {
             "reaches": "some" if boxes else "nobody",
-            "excluded": sorted({crowd.named(tag) for r in holes for _, tag in r.left_out}),
-            "gaps": sorted({_words(r, crowd) for r in holes})[:10],
+            "excluded": sorted({crowd.named(t) for r in holes for d, t in r.left_out if d in ("who", "app")}),
+            "gaps": sorted({_words(r, crowd) for r in holes})[:MOST_GAPS],
             "policies": sorted(b.name for b in boxes),
         }
     if holes or unsure:
@@ -247,30 +247,19 @@ def _unread(policy: Mapping[str, Any]) -> str:
     return "something in it could not be understood"
 
 
-_DIMENSION_WORDS = {
-    "app": "app",
-    "client": "client",
-    "platform": "platform",
-    "place": "place",
-    "device": "device",
-    "sign_in_risk": "sign-in risk",
-    "user_risk": "user risk",
-    "insider_risk": "insider risk",
-    "flow": "flow",
-}
+MOST_GAPS = 10
+"""Holes that are put into words; one is enough to act on."""
+# Words for what a hole is limited to. The other dimensions matter to the verdict and confuse the reader.
+_SHOWN = {"app": "app", "client": "client", "platform": "platform", "place": "place", "flow": "flow"}
 
 
 def _words(region: Region, crowd: Crowd) -> str:
     """A hole as people read it."""
     who_on, who_off = region.tags("who")
+    groups = frozenset(t for t in who_off if t.startswith("group:"))
     people = " in ".join(crowd.named(t) for t in sorted(who_on)) or "anyone"
-    parts = [people + (f" outside {_some(who_off, crowd)}" if who_off else "")]
-    for dimension, word in _DIMENSION_WORDS.items():
-        on, off = region.tags(dimension)
-        if on:
-            parts.append(f"{word} {_some(on, crowd)}")
-        if off:
-            parts.append(f"{word} other than {_some(off, crowd)}")
+    parts = [people + (f" outside {_some(groups, crowd)}" if groups else "")]
+    parts += [f"{word} {_some(on, crowd)}" for d, word in _SHOWN.items() if (on := region.tags(d)[0])]
     return ", ".join(parts)[:300]
 
 

@@ -158,10 +158,8 @@ def touches(region: Region, box: Box, nobody: Impossible) -> bool:
     """Whether a box reaches any sign-in of a region."""
     for dimension, side in box.sides.items():
         on, off = region.tags(dimension)
-        if side.outside & on:
-            return False
-        if side.inside is not None and not any(
-            not empty(Region({dimension: on | {tag}}, {dimension: off}), dimension, nobody) for tag in side.inside
-        ):
+        ways: Iterable[frozenset[str]] = [Empty] if side.inside is None else [frozenset({tag}) for tag in side.inside]
+        out = {dimension: off | side.outside}
+        if all(empty(Region({dimension: on | way}, out), dimension, nobody) for way in ways):
             return False
     return True

@@ -109,17 +109,16 @@ class Crowd:
     def populated(self, region: Region) -> bool | Unknown:
         """Whether somebody is in a region: a hole that an exclusion makes is one, whoever is in it just now."""
         on, off = region.tags("who")
-        dug = [tag for dimension, tag in region.left_out if dimension == "who"]
-        if dug:
-            groups = [t[6:] for t in dug if t.startswith("group:")]
-            inner = [self.members[g] for g in groups if g in self.members]
+        dug = {tag for dimension, tag in region.left_out if dimension == "who"}
+        inner = [self.members[g] for g in _groups(frozenset(dug)) if g in self.members]
+        if any(people and people <= self.accounts for people in inner):
             # An excluded group that holds nobody but declared accounts is as good as declared.
-            return not any(people and people <= self.accounts for people in inner)
-        if not off:
+            return False
+        # Who else would be in the region: the exclusion itself counts whoever it holds, but a person is a person.
+        base = frozenset(t for t in on if t not in dug or t.startswith("user:"))
+        if not off or any(t.startswith(("role:", "guest:")) for t in base):
             return True
-        if any(t.startswith(("role:", "guest:")) for t in on):
-            return True
-        return self._anybody(on, off)
+        return self._anybody(base, off)
 
     def _anybody(self, on: frozenset[str], off: frozenset[str]) -> bool | Unknown:
         """Whether a person who can sign in has all of `on` and none of `off`."""
@@ -172,7 +171,8 @@ class Crowd:
     def declared(self, view: View, selector: str, *, by_all: bool) -> list[str] | None:
         """Ids of the groups that schools name under a selector; None when one names none and `by_all` is asked for.
 
-        A group named by its display name is found among those that policies name; else its name stands for it.
+        A group named by its display name is found among those that policies name; else its name stands for it, and
+        its members are those that were read to tell the schools apart.
         """
         ids = {name.casefold(): tag[6:] for tag, name in self.names.items() if tag.startswith("group:")}
         out: dict[str, None] = {}
@@ -181,7 +181,17 @@ class Crowd:
             if not named and by_all:
                 return None
             for group in [named] if isinstance(named, str) else named:
-                out[ids.get(str(group).casefold(), str(group).lower())] = None
+                key = ids.get(str(group).casefold(), str(group).lower())
+                out[key] = None
+                if key not in self.members and key not in self.missing:
+                    held = view.get(f"group_members[{group}]")
+                    people = held.get("people") if isinstance(held, Mapping) else held
+                    if isinstance(people, (list, tuple)):
+                        self.members[key] = frozenset(p for p in people if isinstance(p, str))
+                    else:
+                        self.missing[key] = (
+                            _why(people) if people else Unknown(Reason.NOT_COLLECTED, f"members of group {group}")
+                        )
         return list(out) or None
 
 

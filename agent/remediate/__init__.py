@@ -36,7 +36,8 @@ class BundleInfo:
     targets: tuple[Target, ...]
 
 
-def bundle(planner: Planner, store: Store, selection: Selection, out: Path, today: date | None = None) -> list[BundleInfo]:
+def bundle(planner: Planner, store: Store, selection: Selection, out: Path,
+           today: date | None = None) -> list[BundleInfo]:
     """Write `out/remediation/<school>/` for every selected school with failing findings that no exception covers.
 
     `today` (default: now, in the trust's time zone) decides which exceptions hold. A bundle of before is replaced as a
@@ -79,9 +80,8 @@ def _mark(info: BundleInfo) -> str:
 
 
 def _put(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    path.chmod(0o600)
 
 
 @contextmanager
@@ -92,6 +92,8 @@ def _swapped_in(folder: Path) -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # 0700
     try:
         yield new
+        for sub in new.rglob("*"):
+            sub.chmod(0o700 if sub.is_dir() else 0o600)
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         if folder.exists():
             os.replace(folder, old)  # an empty folder may be replaced

@@ -73,7 +73,8 @@ def gather(planner: Planner, store: Store, selection: Selection, today: date) ->
     return heaps
 
 
-def _add(heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding, offenders: tuple[Offender, ...]) -> None:
+def _add(heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding,
+         offenders: tuple[Offender, ...]) -> None:
     fix = rule.control.file.fix
     if fix is not None and fix.playbook is not None and target.kind is Kind.DEVICE:
         if not HOST_NAME.fullmatch(target.name):
@@ -118,7 +119,8 @@ def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, t
         raise ValueError(f"{control} has no task file")
     wants_offenders = "sl_offenders" in task_file(rule.control, folder).read_text(encoding="utf-8")
     offenders = {h: tuple(o.key for o in off) for h, (_, _, off) in hosts.items()} if wants_offenders else {}
-    cut = {h: f.offender_count for h, (_, f, _) in hosts.items() if wants_offenders and f.offender_count > len(f.offenders)}
+    cut = {h: f.offender_count for h, (_, f, _) in hosts.items()
+           if wants_offenders and f.offender_count > len(f.offenders)}
     return Step(control, file.title, file.why, file.severity, fix.risk, fix.minutes, fix.reboot, fix.undo, fix.note,
                 fix.playbook, rule.control.platform, {h: variables(r) for h, (r, _, _) in hosts.items()},
                 offenders, cut)
@@ -160,7 +162,8 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
         for name, value in fix.variables.items():
             place = ("fix", "variables", name)
             if not VARIABLE.fullmatch(name):
-                raise control.doc.error(f"{name!r} is no name for a variable.", place, "Use small letters, digits and _.")
+                raise control.doc.error(f"{name!r} is no name for a variable.", place,
+                                        "Use small letters, digits and _.")
             if isinstance(value, dict) and set(value) == {"param"} and value["param"] not in control.uses:
                 raise control.doc.error(f"the check of this control does not use parameter {value['param']!r}.", place)
             if f"sl_{name.removeprefix('sl_')}" not in text:
@@ -171,7 +174,7 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
 
 
 def asked(text: str) -> set[str]:
-    """The `sl_` variables that a task file reads and does not make itself (`register`, `set_fact`, `loop_var`, `vars`)."""
+    """The `sl_` variables that a task file reads and does not make itself (by `register`, `set_fact`, `vars` …)."""
     made = set(re.findall(r"^\s*(?:-\s+)?(?:register|loop_var|index_var):\s*(sl_\w+)", text, re.MULTILINE))
     made |= set(re.findall(r"^\s*(?:-\s+)?(sl_\w+):", text, re.MULTILINE))
     return set(re.findall(r"\bsl_\w+", text)) - made

@@ -149,9 +149,10 @@ def inventory(content: Content) -> str:
     """The failing hosts with how to reach them; one group a fix, and the groups of the inventory they come from."""
     children: dict[str, Any] = {s.group: {"hosts": {h: {} for h in s.hosts}} for s in content.steps}
     known: dict[str, dict[str, Any]] = {}
+    taken = {*children, *_RESERVED, *(h.name for h in content.hosts)}
     for host in content.hosts:
         for group in host.groups:
-            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", group) and group not in children and group not in _RESERVED:
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", group) and group not in taken:
                 known.setdefault(group, {})[host.name] = {}
     children.update({g: {"hosts": known[g]} for g in sorted(known)})
     return dump(
@@ -305,7 +306,7 @@ def readme(content: Content) -> str:
         if lines:
             out += [f"## {heading}", "", *(f"- {prose(line)}" for line in lines), ""]
     if content.steps:
-        out += _how_to(content) + ["## Steps", ""]
+        out += [*_how_to(content), "## Steps", ""]
         for number, step in enumerate(content.steps, 1):
             out += _step(number, step)
     if content.manual:
@@ -319,7 +320,7 @@ def _how_to(content: Content) -> list[str]:
     out = [
         "## How to run it",
         "",
-        "Any machine with Ansible (ansible-core 2.16 or newer) that reaches the hosts will do. Look first, change nothing:",
+        "Any machine with ansible-core 2.16 or newer that reaches the hosts will do. Look first, change nothing:",
         "",
         "```sh",
         "ansible-playbook -i inventory.yml site.yml --check --diff",
@@ -369,7 +370,7 @@ def _step(number: int, step: Step) -> list[str]:
     out.append(f"- Hosts ({len(step.hosts)}): {_names(step.hosts)}")
     for host, count in sorted(step.cut.items()):
         out.append(
-            f"- On {span(host)} the first {len(step.offenders[host])} of {count} items; scan and run again for the rest."
+            f"- On {span(host)} the first {len(step.offenders[host])} of {count} items; scan and run again for more."
         )
     return [*out, ""]
 
@@ -389,7 +390,7 @@ def _manual(item: Manual) -> list[str]:
         out += [f"    - [ ] {span(label)}" for label in item.labels[:SHOWN]]
         if item.count > len(item.labels[:SHOWN]):
             out.append(
-                f"    - and {item.count - len(item.labels[:SHOWN])} more: `spiritlevel report --format csv` has all that are kept"
+                f"    - and {item.count - len(item.labels[:SHOWN])} more: see the CSV report"
             )
     elif item.observed:
         out.append(f"  - Found: {span(item.observed)}")

@@ -118,7 +118,7 @@ def _may_replace(place: Path) -> None:
     if not place.is_dir():
         raise SpiritlevelError(f"{place} is a file; a report is a folder.", "Name another place.")
     manifest = place / MANIFEST
-    ours = {*manifest.read_text(encoding="utf-8").splitlines(), MANIFEST} if manifest.is_file() else set()
+    ours = {*manifest.read_text("utf-8", "replace").splitlines(), MANIFEST} if manifest.is_file() else set()
     there = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if not p.is_dir() or p.is_symlink())
     foreign = [name for name in there if name not in ours]
     if foreign:

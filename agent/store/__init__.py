@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, inspect, select, text, update
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent import __version__
 from agent.errors import StoreError, StoreTooNew, UsageError, suggest
 from agent.model import Change, Evidence, Finding, Kind, Target, TargetState
 from agent.store import content, spans
+from agent.store.engine import plainly, sqlite_pragmas
 from agent.store.lock import hold
 from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
 
@@ -81,10 +81,10 @@ class Store:
             except OSError as e:
                 raise StoreError(f"the store's folder {folder} cannot be made: {e.strerror}.") from None
             url = f"sqlite:///{file}"
-        with _plainly():
+        with plainly():
             engine = create_engine(url)
             if engine.dialect.name == "sqlite":
-                event.listen(engine, "connect", _sqlite)
+                event.listen(engine, "connect", sqlite_pragmas)
                 if not file.exists():
                     file.touch(mode=0o600)
             store = cls(engine, folder)
@@ -350,52 +350,13 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with _plainly(), self._engine.begin() as db:
+        with plainly(), self._engine.begin() as db:
             yield db
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with _plainly(), self._engine.connect() as db:
+        with plainly(), self._engine.connect() as db:
             yield db
-
-
-def _sqlite(connection: Any, _record: Any) -> None:
-    # WAL lets reports read while a scan writes; a store that a crash left behind is whole after the next open.
-    cursor = connection.cursor()
-    try:
-        cursor.execute("PRAGMA busy_timeout=15000")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-    finally:
-        cursor.close()
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Database errors as one sentence each."""
-    try:
-        yield
-    except DBAPIError as e:
-        words = str(e.orig).lower()
-        if "full" in words or "no space" in words:
-            raise StoreError(
-                "the disk is full: this was not saved; what was saved before is whole.",
-                "Free some space and run `spiritlevel scan --resume`.",
-            ) from None
-        if "readonly" in words or "read-only" in words or "unable to open" in words:
-            raise StoreError(
-                "the store cannot be written: its disk, folder or file is read-only.",
-                "Check who owns .spiritlevel/ and where it lies.",
-            ) from None
-        if "not a database" in words or "malformed" in words:
-            raise StoreError(
-                "the store's file is damaged.", "Restore .spiritlevel/ from a backup, or move it away."
-            ) from None
-        raise StoreError(f"the store failed: {str(e.orig).splitlines()[0][:200]}.") from None
-    except SQLAlchemyError as e:
-        raise StoreError(f"the store failed: {str(e).splitlines()[0][:200]}.") from None
-    except OSError as e:
-        raise StoreError(f"the store cannot be used: {os.strerror(e.errno) if e.errno else e}.") from None
 
 
 def _run(r: Any) -> Run:

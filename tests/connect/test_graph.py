@@ -357,11 +357,11 @@ def test_nothing_listens(lab: Lab) -> None:
     with pytest.raises(Unreachable, match="cannot be reached"):
         lab.read(DOMAINS, authority=f"https://localhost:1/{TENANT}")
     with pytest.raises(Unreachable, match="Graph cannot be reached"):
-        # The sign-in works; Graph's own address does not. The stand-in takes Graph's usual scope only.
         _graph_elsewhere(lab)
 
 
 def _graph_elsewhere(lab: Lab) -> None:
+    """Sign in, then find nothing at Graph's own address."""
     with lab.open() as graph:
         graph.base = "https://localhost:1/v1.0"  # type: ignore[attr-defined]
         graph.get([DOMAINS])
@@ -418,7 +418,7 @@ def test_a_certificate_file_without_a_part(lab: Lab, tmp_path: Path) -> None:
 
 def test_no_credential_at_all(lab: Lab) -> None:
     with pytest.raises(CredentialRefused, match="neither a secret nor a certificate"):
-        lab.read(DOMAINS, secret="", **{"client": APP}) if False else _without_secret(lab)
+        _without_secret(lab)
 
 
 def _without_secret(lab: Lab) -> None:

@@ -145,7 +145,9 @@ def test_wrong_password(opened: Opened) -> None:
         pass
 
 
-@pytest.mark.parametrize("code, words", [("533", "disabled"), ("775", "locked"), ("532", "expired"), ("fff", "fff")])
+@pytest.mark.parametrize(
+    ("code", "words"), [("533", "disabled"), ("775", "locked"), ("532", "expired"), ("fff", "fff")]
+)
 def test_active_directorys_reasons_are_said_in_words(
     opened: Opened, server: DirectoryServer, code: str, words: str
 ) -> None:
@@ -181,7 +183,7 @@ def test_a_refused_login_is_not_tried_elsewhere(opened: Opened, server: Director
 
 @pytest.mark.parametrize("url", ["http://dc1", "dc1.example", "ldaps://", "ldaps://dc1:notaport"])
 def test_an_address_that_is_none(opened: Opened, url: str) -> None:
-    with pytest.raises(TargetError, match="not the address|no sensible port"), opened(url=url):
+    with pytest.raises(TargetError, match=r"not the address|no sensible port"), opened(url=url):
         pass
 
 
@@ -215,7 +217,7 @@ def test_a_range_that_breaks_off_says_so(opened: Opened, server: DirectoryServer
 
 
 @pytest.mark.parametrize(
-    "code, reason",
+    ("code", "reason"),
     [(4, Reason.TRUNCATED), (50, Reason.PERMISSION), (3, Reason.TIMED_OUT), (51, Reason.THROTTLED),
      (80, Reason.UNREADABLE), (53, Reason.NOT_SUPPORTED)],
 )  # fmt: skip
@@ -279,7 +281,10 @@ REFUSES_TLS = bytes.fromhex("300c02010178070a013404000400")
 ACCEPTS_TLS = bytes.fromhex("300c02010178070a010004000400")
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", REFUSES_TLS, ACCEPTS_TLS + b"hello", b"\x30\x84"])
+NONSENSE = [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", REFUSES_TLS, ACCEPTS_TLS + b"hello", b"\x30\x84"]
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
 @pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
 def test_a_server_that_talks_nonsense_hears_no_password(opened: Opened, scheme: str, answer: bytes) -> None:
     with Rude(answer) as rude, pytest.raises((Broken, Unreachable)), opened(url=f"{scheme}://127.0.0.1:{rude.port}"):
@@ -348,7 +353,8 @@ def test_chunks_may_break_anywhere() -> None:
     for size in (1, 2, 3, 7, 64):
         found = reader([whole[i : i + size] for i in range(0, len(whole), size)]).search("", "", [], "sub", False)
         assert found.why is None
-        assert [(e.dn, dict(e.attributes)) for e in found.entries] == [("CN=a", {"cn": [b"a" * 300, b""]}), ("CN=ü", {})]
+        read = [(e.dn, dict(e.attributes)) for e in found.entries]
+        assert read == [("CN=a", {"cn": [b"a" * 300, b""]}), ("CN=ü", {})]
 
 
 def test_an_endless_promise_of_pages_ends() -> None:

@@ -17,15 +17,19 @@ from tests.core.box import PLATFORM, view
 
 HOLE = Unknown(Reason.TIMED_OUT, "hole")
 INTS, TEXTS = st.integers(0, 3), st.sampled_from(["", "a", "b", "A", "ab"])
-TIMES = st.sampled_from(["2026-11-24T01:00:00Z", "2026-11-23T01:00:00Z", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"])
+TIMES = st.sampled_from(
+    ["2026-11-24T01:00:00Z", "2026-11-23T01:00:00Z", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"]
+)
 MODES = st.sampled_from(["0600", "640", "0644", "4755"])
 DURATIONS = st.sampled_from(["0 days", "1 day", "90 days", "3 hours"])
 REGEXES = st.sampled_from(["a", "^b", "^$", "A"])
 RELEASES = st.sampled_from(["1", "1.0", "1.10", "1.9", "2"])
-FACTS = [
-    "number share word flag state when mode release opt_word opt_number words opt_words box opt_box things kv[x]".split()
-][0]
-SLOW = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FACTS = (
+    "number share word flag state when mode release opt_word opt_number words opt_words box opt_box things kv[x]"
+).split()
+SLOW = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def values(t: FactType) -> st.SearchStrategy[Any]:
@@ -111,7 +115,9 @@ def leaves(draw: st.DrawFn, item: FactType | None) -> dict[str, Any]:
     """One reading held against one right side."""
     choices = [("fact", *r) for r in FACT_REFERENCES]
     mine = [("item", *r) for r in references(item, "", False)] if item is not None else []
-    where, name, t, absent = draw(st.sampled_from(mine) | st.sampled_from(choices) if mine else st.sampled_from(choices))
+    where, name, t, absent = draw(
+        st.sampled_from(mine) | st.sampled_from(choices) if mine else st.sampled_from(choices)
+    )
     operator = draw(st.sampled_from([o for o in OPERATORS.values() if o.accepts(t) is not None]))
     wanted = operator.accepts(t)
     assert wanted is not None

@@ -99,12 +99,12 @@ def test_what_matched_is_kept_and_not_the_text() -> None:
 
 
 def test_only_what_is_wanted_is_asked_and_no_policy_or_clock() -> None:
-    directory = Recorded({"lacks": [], "answers": {}})
+    container = {"password_container": [{"dn": "CN=P", "attributes": {"objectClass": ["top"]}}]}
+    directory = Recorded({"lacks": [], "answers": container})
     ad.collect(directory, ["domain"], Limits())
     assert [base for base, _, _ in directory.asked] == ["", CONTEXTS["schema"], BASE]
     ad.collect(directory, list(ad.FACTS), Limits())
-    bases = [(base, filter) for base, filter, _ in directory.asked[3:]]
-    assert len(bases) == len(set(bases)) == len(SEARCHES) + 2 - (1 if ("", "") in bases else 0)
+    assert len(directory.asked) == 3 + 2 + len(SEARCHES)  # each search once, after root and schema
     assert not any(char.isdigit() for _, filter, _ in directory.asked[5:] for char in filter)
 
 
@@ -162,8 +162,13 @@ def test_a_schema_that_cannot_be_searched_is_read_from_the_subschema() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw_value, expected",
-    [(b"0", None), (b"9223372036854775807", None), (b"134399587000000000", "2026-11-24T01:51:40Z"), (b"1", "1601-01-01T00:00:00Z")],
+    ("raw_value", "expected"),
+    [
+        (b"0", None),
+        (b"9223372036854775807", None),
+        (b"134399587000000000", "2026-11-24T01:51:40Z"),
+        (b"1", "1601-01-01T00:00:00Z"),
+    ],
 )
 def test_file_times(raw_value: bytes, expected: str | None) -> None:
     assert v.filetime(raw_value) == expected
@@ -171,12 +176,12 @@ def test_file_times(raw_value: bytes, expected: str | None) -> None:
 
 @pytest.mark.parametrize("raw_value", [b"", b"-5", b"soon", b"9223372036854775806", b"9" * 30])
 def test_file_times_that_are_none(raw_value: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"number|1601|calendar|literal"):
         v.filetime(raw_value)
 
 
 @pytest.mark.parametrize(
-    "raw_value, expected",
+    ("raw_value", "expected"),
     [(b"0", None), (b"-9223372036854775808", None), (b"-18000000000", 30), (b"-300000000", 0.5)],
 )
 def test_spans(raw_value: bytes, expected: float | None) -> None:
@@ -210,7 +215,7 @@ BOTH = v.DELETE | v.DELETE_TREE
 
 
 @pytest.mark.parametrize(
-    "aces, expected",
+    ("aces", "expected"),
     [
         ([(1, 0, BOTH, v.EVERYONE)], True),
         ([(1, 0, v.DELETE, v.EVERYONE), (1, 0, v.DELETE_TREE, v.EVERYONE)], True),

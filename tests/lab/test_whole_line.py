@@ -17,9 +17,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from agent.demo.certs import issue, make_ca
+from agent.demo.folder import DEMO_APP, TENANT
 from agent.demo.graph_data import TenantData
 from agent.demo.graph_server import GraphServer
-from agent.demo.stage import DEMO_APP, HERE
 from tests.lab.hosts import HostLab
 from tests.lab.samba import SambaLab
 
@@ -41,7 +41,7 @@ def directory() -> Iterator[SambaLab]:
 def tenant(tmp_path: Path) -> Iterator[tuple[GraphServer, Path]]:
     ca = make_ca(tmp_path, "tenant")
     certs = issue(tmp_path, ca, ["localhost"], ["127.0.0.1"])
-    with GraphServer(TenantData.load(HERE / "tenant.json"), certs, page_size=50) as server:
+    with GraphServer(TenantData.load(TENANT), certs, page_size=50) as server:
         yield server, Path(ca.cert_path)
 
 

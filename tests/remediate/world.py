@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -42,7 +43,9 @@ INVENTORIES = {
 all:
   vars:
     ansible_connection: local
-    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+    ansible_python_interpreter: @PYTHON@
+    ansible_remote_tmp: "{{ nowhere }}"
+    ansible_become: false
     ansible_become_password: env:NOT_SET_ANYWHERE
     ansible_ssh_common_args: -o UserKnownHostsFile=/etc/ssh/known_ones -o StrictHostKeyChecking=yes
     ansible_ssh_private_key_file: keys/id
@@ -125,7 +128,7 @@ def make(folder: Path) -> Planner:
         (folder / sub).mkdir(parents=True)
     (folder / "trust.yml").write_text(TRUST)
     for name, text in INVENTORIES.items():
-        (folder / "inventories" / f"{name}.yml").write_text(text)
+        (folder / "inventories" / f"{name}.yml").write_text(text.replace("@PYTHON@", sys.executable))
     (folder / "profiles/own.yml").write_text(PROFILE)
     for cid, (title, check, fix, parameters) in CONTROLS.items():
         text = CONTROL.format(id=cid, title=f'"{title}"', check=check, fix=fix, parameters=parameters)
