@@ -95,8 +95,8 @@ class Policy:
             for k, v in group.parameters.items():
                 self.check_value(k, v, doc, ("groups", key, "parameters", k))
             have = groups.get(key, (frozenset(), {}))
-            more = self._choose(set(), group.controls, doc, ("groups", key, "controls"))
-            groups[key] = (have[0] | frozenset(more), {**have[1], **group.parameters})
+            added = self._choose(set(), group.controls, doc, ("groups", key, "controls"))
+            groups[key] = (have[0] | frozenset(added), {**have[1], **group.parameters})
         return Profile(name, frozenset(chosen), values, tuple((k, c, v) for k, (c, v) in groups.items()))
 
     def _choose(

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agent.conform import conform
 from agent.connect import secrets
 from agent.connect.ssh_options import FOLDER
-from agent.conform import conform
 from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Collected, Limits
 from agent.facttypes import REGISTRY
@@ -55,8 +55,10 @@ class Credentials:
         with self._lock:
             while True:
                 if self._refused.get(key, 0) >= MAX_REFUSALS:
-                    raise CredentialRefused(f"not tried: {MAX_REFUSALS} other targets have refused this credential.",
-                                            "Mend the credential, then scan again.")
+                    raise CredentialRefused(
+                        f"not tried: {MAX_REFUSALS} other targets have refused this credential.",
+                        "Mend the credential, then scan again.",
+                    )
                 if key in self._good or self._busy.get(key, 0) + self._refused.get(key, 0) < MAX_REFUSALS:
                     break
                 if stop.is_set():
@@ -95,17 +97,28 @@ def module(platform: str) -> ModuleType | None:
     return importlib.import_module(f"agent.facts.{platform}") if platform in REGISTRY.platforms() else None
 
 
-def collect(target: Target, wanted: Sequence[str], folder: Path, limits: Limits, credentials: Credentials,
-            stop: threading.Event, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Evidence:
+def collect(
+    target: Target,
+    wanted: Sequence[str],
+    folder: Path,
+    limits: Limits,
+    credentials: Credentials,
+    stop: threading.Event,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Evidence:
     """Read one target. Never raises for anything that the target does."""
     began = now()
     try:
         with credentials.use(credential_key(target), stop):
             got = _ask(target, wanted, folder, limits)
     except (TargetError, SecretError) as e:
-        return nothing(target, wanted, began, next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable),
-                       str(e))
-    return Evidence(target, got.state, began, shape(target.platform, wanted, got), got.detail, dict(got.ids))
+        return nothing(
+            target, wanted, began, next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable), str(e)
+        )
+    facts = shape(target.platform, wanted, got)
+    # A target that answered and told nothing is one state, not a hundred unknowns.
+    silent = bool(facts) and all(r.unknown for r in facts.values())
+    return Evidence(target, TargetState.UNREACHABLE if silent else got.state, began, facts, got.detail, dict(got.ids))
 
 
 def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) -> Collected:
@@ -149,8 +162,11 @@ def shape(platform: str, wanted: Sequence[str], got: Collected) -> dict[str, Rea
     for name in wanted:
         spec = REGISTRY.spec_of(platform, name)
         reading = got.facts.get(name)
-        value = Unknown(Reason.NOT_COLLECTED) if reading is None else conform(reading.value, spec.type,
-                                                                             spec.may_be_absent, name)
+        value = (
+            Unknown(Reason.NOT_COLLECTED)
+            if reading is None
+            else conform(reading.value, spec.type, spec.may_be_absent, name)
+        )
         out[name] = Reading(value)
     return out
 

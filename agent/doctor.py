@@ -117,13 +117,21 @@ def _device(job: Job, folder: Path, limits: Limits, credentials: Credentials, st
         return _failed(target, str(error))
     why = answer.lost or facts_from(answer, ["os"])["os"].unknown
     if why is not None:
-        return Checkup(target, State.MISSING, f"the login works, and the host gave no proper answer ({why}).",
-                       "Is /bin/sh the account's shell, and does its profile print nothing?")
+        return Checkup(
+            target,
+            State.MISSING,
+            f"the login works, and the host gave no proper answer ({why}).",
+            "Is /bin/sh the account's shell, and does its profile print nothing?",
+        )
     if not answer.root:
         lost = needing_root(job.wanted)
         if lost:
-            return Checkup(target, State.MISSING, f"sudo -n is refused: {named(lost)} stay unknown.",
-                           f"Put the kit's sudoers file there. {KIT}")
+            return Checkup(
+                target,
+                State.MISSING,
+                f"sudo -n is refused: {named(lost)} stay unknown.",
+                f"Put the kit's sudoers file there. {KIT}",
+            )
     return Checkup(target, State.WELL)
 
 
@@ -154,9 +162,15 @@ def _shared(evidence: Evidence) -> Checkup:
     if not lacking:
         return Checkup(target, State.MISSING, " ".join(parts), "Try again; if it stays, look at the sentence's reason.")
     if target.kind is Kind.TENANT:
-        return Checkup(target, State.MISSING, " ".join(parts),
-                       f"Add them to the app as application permissions and grant admin consent. {KIT}")
-    return Checkup(target, State.MISSING, " ".join(parts), f"Delegate reading to {target.settings.get('bind', '')}. {KIT}")
+        return Checkup(
+            target,
+            State.MISSING,
+            " ".join(parts),
+            f"Add them to the app as application permissions and grant admin consent. {KIT}",
+        )
+    return Checkup(
+        target, State.MISSING, " ".join(parts), f"Delegate reading to {target.settings.get('bind', '')}. {KIT}"
+    )
 
 
 def unknowns(value: Any) -> Iterator[Unknown]:
@@ -216,11 +230,20 @@ def unknown_keys(target: Target, folder: Path, seconds: float) -> Shown:
         if {k.fingerprint for k in shown} & {k.fingerprint for k in known.keys}:
             return Shown(target, place)
         old = known.keys[0]
-        return Shown(target, place, words, trouble=f"it shows another key than the one in {old.place}; nothing was "
-                     "replaced. If you know why it changed, remove that line and run this again.")
+        return Shown(
+            target,
+            place,
+            words,
+            trouble=f"it shows another key than the one in {old.place}; nothing was "
+            "replaced. If you know why it changed, remove that line and run this again.",
+        )
     if want.learn_to is None:
-        return Shown(target, place, words, trouble="the inventory turns known_hosts off (UserKnownHostsFile=none); "
-                     "name a file there.")
+        return Shown(
+            target,
+            place,
+            words,
+            trouble="the inventory turns known_hosts off (UserKnownHostsFile=none); name a file there.",
+        )
     return Shown(target, place, words, tuple(k.line for k in shown), want.learn_to)
 
 

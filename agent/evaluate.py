@@ -166,12 +166,14 @@ def _judgement(rule: Rule, case: Case, school: School | None, attestations: Sequ
     key: tuple[Any, ...] = tuple([facts.get(n, NOT_COLLECTED) for n in rule.reads])
     if rule.clock:
         key = (*key, case.evidence.as_of)
+    if target.school is None:
+        key = (*key, target.id)  # derived facts may look at the schools that it serves
     found = rule.memo.get(key)
     if found is None:
         if len(rule.memo) >= MEMO:
             rule.memo.clear()
         found = rule.memo[key] = decide(rule, case.view(rule))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def decide(rule: Rule, view: View) -> Judgement:

@@ -70,8 +70,12 @@ def _slug(name: str) -> str:
 
 
 def _linux(jobs: Sequence[Job], notes: list[str]) -> Iterator[tuple[str, str]]:
-    users = sorted({str(j.target.settings.get("ansible_user") or j.target.settings.get("ansible_ssh_user") or "scan")
-                    for j in jobs})
+    users = sorted(
+        {
+            str(j.target.settings.get("ansible_user") or j.target.settings.get("ansible_ssh_user") or "scan")
+            for j in jobs
+        }
+    )
     facts = sorted({f for j in jobs for f in needing_root(j.wanted)})
     for user in users:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?", user):
@@ -80,19 +84,22 @@ def _linux(jobs: Sequence[Job], notes: list[str]) -> Iterator[tuple[str, str]]:
     if not users or not facts:
         return
     rules = "\n".join(f"{u} ALL=(root) NOPASSWD: {SUDO_COMMAND}\nDefaults:{u} !requiretty" for u in users)
-    yield "linux-sudoers", f"""\
+    yield (
+        "linux-sudoers",
+        f"""\
 # For /etc/sudoers.d/spiritlevel: owner root, mode 0440; check it with `visudo -cf` before it goes there.
-# The scan logs in as {', '.join(users)} and runs one script, which it sends on standard input and which writes nothing.
-# Root is needed for: {', '.join(facts)}. Without this file those stay unknown, and say so.
+# The scan logs in as {", ".join(users)} and runs one script, which it sends on standard input and which writes nothing.
+# Root is needed for: {", ".join(facts)}. Without this file those stay unknown, and say so.
 # This lets the account become root: guard its key, allow it from the scanning machine only (see README.md), and name
 # the account in the parameter passwordless_sudo_accounts, so that the audit expects exactly this one.
 {rules}
-"""
+""",
+    )
     hosts = [j.target.id for j in jobs]
     notes.append(f"""\
-## Linux ({', '.join(hosts[:8])}{f' and {len(hosts) - 8} more' if len(hosts) > 8 else ''})
+## Linux ({", ".join(hosts[:8])}{f" and {len(hosts) - 8} more" if len(hosts) > 8 else ""})
 
-On each host, for {', '.join(f'`{u}`' for u in users)}:
+On each host, for {", ".join(f"`{u}`" for u in users)}:
 
 1. Make the account without a password: `useradd --create-home --shell /bin/sh {users[0]}`
 2. Put the scanning machine's public key into its `~/.ssh/authorized_keys`, narrowed to that machine:
@@ -100,7 +107,7 @@ On each host, for {', '.join(f'`{u}`' for u in users)}:
 3. Check and place the sudoers file:
    `visudo -cf linux-sudoers && install -o root -g root -m 0440 linux-sudoers /etc/sudoers.d/spiritlevel`
 
-It feeds: {', '.join(facts)}. To take it back, delete that file and the account.
+It feeds: {", ".join(facts)}. To take it back, delete that file and the account.
 """)
 
 
@@ -132,24 +139,30 @@ def _directory(job: Job, notes: list[str]) -> Iterator[tuple[str, str]]:
                     continue
                 # without ;class dsacls grants on the object itself
                 narrow.append(f'Grant {base} "${{account}}:RP;{attribute}{kind.get(search, "")}" "{scope}"')
-    yield name, _POWERSHELL_AD.format(
-        target=_line(target.name), account=_quoted(bind or "DOMAIN\\account"),
-        base=_quoted(target.settings["base_dn"]) if target.settings.get("base_dn")
-        else "(Get-ADDomain).DistinguishedName",
-        closed="\n".join(dict.fromkeys(closed)) or "# nothing: an ordinary account reads all that is planned",
-        narrow="\n".join(f"    {line}" for line in dict.fromkeys(narrow)) or "    # nothing")
+    yield (
+        name,
+        _POWERSHELL_AD.format(
+            target=_line(target.name),
+            account=_quoted(bind or "DOMAIN\\account"),
+            base=_quoted(target.settings["base_dn"])
+            if target.settings.get("base_dn")
+            else "(Get-ADDomain).DistinguishedName",
+            closed="\n".join(dict.fromkeys(closed)) or "# nothing: an ordinary account reads all that is planned",
+            narrow="\n".join(f"    {line}" for line in dict.fromkeys(narrow)) or "    # nothing",
+        ),
+    )
+    beyond = ", ".join(_line(r) for r in extra) or "nothing"
     notes.append(f"""\
 ## Directory {_line(target.name)}
 
-`{name}` gives {_line(bind) or 'the account'} the right to read what the plan asks for, and nothing to change.
-An ordinary member of Domain Users reads almost all of it already. {
-    f"Beyond that the plan needs: {', '.join(_line(r) for r in extra)}." if extra else "The plan needs nothing beyond that."}
+`{name}` gives {_line(bind) or "the account"} the right to read what the plan asks for, and nothing to change.
+An ordinary member of Domain Users reads almost all of it already. Beyond that the plan needs: {beyond}.
 
 1. Make an ordinary user for the scan, with a long random password, and no group beyond Domain Users.
 2. As a domain administrator, look through the script, then run it: `.\\{name}`
-3. Only if `spiritlevel doctor` still names something hidden, the domain has been locked down: run `.\\{name} -LockedDown`.
+3. Only if `spiritlevel doctor` still names something hidden, the domain is locked down: run `.\\{name} -LockedDown`.
 
-It feeds: {', '.join(n for n in job.wanted if n in FACTS)}. `.\\{name} -Remove` takes it back.
+It feeds: {", ".join(n for n in job.wanted if n in FACTS)}. `.\\{name} -Remove` takes it back.
 """)
 
 
@@ -220,11 +233,23 @@ def _tenant(job: Job, notes: list[str]) -> Iterator[tuple[str, str]]:
     slug = _slug(job.target.name)
     access = [{"resourceAppId": graph, "resourceAccess": [{"id": roles[p], "type": "Role"} for p in needed]}]
     manifest, script = f"tenant-{slug}-manifest.json", f"tenant-{slug}.ps1"
-    yield manifest, json.dumps({"displayName": "spiritlevel", "signInAudience": "AzureADMyOrg",
-                                "requiredResourceAccess": access}, indent=2) + "\n"
+    yield (
+        manifest,
+        json.dumps(
+            {"displayName": "spiritlevel", "signInAudience": "AzureADMyOrg", "requiredResourceAccess": access}, indent=2
+        )
+        + "\n",
+    )
     table = "\n".join(f"    {_quoted(p)} = {_quoted(roles[p])}" for p in needed)
-    yield script, _POWERSHELL_APP.format(target=_line(job.target.name), graph=_quoted(graph), roles=table,
-                                         tenant=_quoted(job.target.settings.get("tenant_id", "")))
+    yield (
+        script,
+        _POWERSHELL_APP.format(
+            target=_line(job.target.name),
+            graph=_quoted(graph),
+            roles=table,
+            tenant=_quoted(job.target.settings.get("tenant_id", "")),
+        ),
+    )
     rows = "\n".join(f"| `{p}` | {', '.join(facts)} |" for p, facts in needed.items())
     notes.append(f"""\
 ## Tenant {_line(job.target.name)}
@@ -257,7 +282,8 @@ $roles = [ordered]@{{
 
 Connect-MgGraph -TenantId {tenant} -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome
 $public = [System.Security.Cryptography.X509Certificates.X509Certificate2]::new((Resolve-Path $Certificate).Path)
-$access = @{{ resourceAppId = $graph; resourceAccess = @($roles.Values | ForEach-Object {{ @{{ id = $_; type = 'Role' }} }}) }}
+$each = @($roles.Values | ForEach-Object {{ @{{ id = $_; type = 'Role' }} }})
+$access = @{{ resourceAppId = $graph; resourceAccess = $each }}
 $key = @{{ type = 'AsymmetricX509Cert'; usage = 'Verify'; key = $public.RawData; displayName = 'spiritlevel' }}
 $app = New-MgApplication -DisplayName 'spiritlevel' -SignInAudience 'AzureADMyOrg' `
     -RequiredResourceAccess @($access) -KeyCredentials @($key)

@@ -32,8 +32,14 @@ class Selection:
 
     def words(self) -> dict[str, Any]:
         """As it is kept with a run."""
-        out: dict[str, Any] = {"schools": list(self.schools), "targets": list(self.targets), "limit": self.limit,
-                               "controls": list(self.controls), "themes": list(self.themes), "severity": self.severity}
+        out: dict[str, Any] = {
+            "schools": list(self.schools),
+            "targets": list(self.targets),
+            "limit": self.limit,
+            "controls": list(self.controls),
+            "themes": list(self.themes),
+            "severity": self.severity,
+        }
         return {k: v for k, v in out.items() if v}
 
     @property
@@ -75,8 +81,10 @@ class Planner:
                 names = list(self.trust.inventories)
                 hosts = pool.map(lambda k: ansible.inventory(self.trust.inventories[k], self.trust.folder), names)
                 for school, found in zip(names, hosts, strict=True):
-                    out += [Target(h.name, Kind.DEVICE, ansible.platform(h.variables), school, h.variables, h.groups)
-                            for h in found]
+                    out += [
+                        Target(h.name, Kind.DEVICE, ansible.platform(h.variables), school, h.variables, h.groups)
+                        for h in found
+                    ]
             out += [t for t in self.trust.shared if t.serves]
             self._targets = out
         return self._targets
@@ -85,8 +93,9 @@ class Planner:
         """The targets that a selection picks. Raises `UsageError` for one that matches nothing."""
         targets = self.targets()
         if not targets:
-            raise UsageError("the trust has no targets at all.",
-                             "Give a school an inventory, a directory or a tenant in trust.yml.")
+            raise UsageError(
+                "the trust has no targets at all.", "Give a school an inventory, a directory or a tenant in trust.yml."
+            )
         for key in selection.schools:
             if key not in self.trust.schools:
                 raise UsageError(f"there is no school {key!r}.", suggest(key, sorted(self.trust.schools)))
@@ -96,7 +105,9 @@ class Planner:
             if not any(fnmatch.fnmatchcase(t.id, name) or t.name == name for t in self.targets()):
                 raise UsageError(f"there is no target {name!r}.", suggest(name, [t.id for t in self.targets()]))
         if selection.targets:
-            targets = [t for t in targets if any(fnmatch.fnmatchcase(t.id, n) or t.name == n for n in selection.targets)]
+            targets = [
+                t for t in targets if any(fnmatch.fnmatchcase(t.id, n) or t.name == n for n in selection.targets)
+            ]
         if selection.limit:
             # Two schools may have hosts of one name: a pattern picks both.
             groups = {t.id: (*t.groups, t.name, t.school or t.name) for t in targets}
@@ -128,7 +139,9 @@ class Planner:
             for school in trust.serving(target):
                 fills = {**trust.fills(school), **base}
                 parts.append((policy.baseline(target, self.profiles(school), school, fills, "items"), school))
-        parts = [(Baseline(tuple(r for r in b.rules if self._wanted(r, selection)), b.not_covered), s) for b, s in parts]
+        parts = [
+            (Baseline(tuple(r for r in b.rules if self._wanted(r, selection)), b.not_covered), s) for b, s in parts
+        ]
         wanted = {fact for b, _ in parts for r in b.rules for fact in r.reads}
         if wanted:
             wanted |= needs(target.platform, trust.serving(target))
@@ -141,7 +154,9 @@ class Planner:
                 raise UsageError(f"there is no control {pattern!r}.", suggest(pattern, sorted(self.policy.controls)))
         jobs = [j for j in (self.job(t, selection) for t in self.select(selection)) if j.wanted]
         if not jobs:
-            raise UsageError("no control is left to judge.", "See `spiritlevel list controls` and `spiritlevel list targets`.")
+            raise UsageError(
+                "no control is left to judge.", "See `spiritlevel list controls` and `spiritlevel list targets`."
+            )
         return jobs
 
     def profiles(self, school: School | None) -> list[str]:

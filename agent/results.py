@@ -43,8 +43,13 @@ class Standing:
         return self.finding.verdict is Verdict.FAIL and not self.excepted
 
 
-def standing(planner: Planner, store: Store, run: Run | None = None, selection: Selection | None = None,
-             today: date | None = None) -> list[Standing]:
+def standing(
+    planner: Planner,
+    store: Store,
+    run: Run | None = None,
+    selection: Selection | None = None,
+    today: date | None = None,
+) -> list[Standing]:
     """Findings as of a run (default: the last), narrowed by a selection, ordered by severity, control and target."""
     latest = {r.target.id: r for r in store.latest(run)}
     newest = run.id if run else max((r.run for r in latest.values()), default="")
@@ -57,8 +62,17 @@ def standing(planner: Planner, store: Store, run: Run | None = None, selection: 
         if target is None or control is None or not chosen(kept.finding, control, target, selection):
             continue
         change, fresh = _change(kept, newest)
-        out.append(Standing(kept.finding, control, target, change, fresh, kept.since,
-                            cover(planner.trust.exceptions, kept.finding, target, day)))
+        out.append(
+            Standing(
+                kept.finding,
+                control,
+                target,
+                change,
+                fresh,
+                kept.since,
+                cover(planner.trust.exceptions, kept.finding, target, day),
+            )
+        )
     out.sort(key=lambda s: (-s.control.file.level.rank, s.control.id, s.finding.school or "", s.target.id))
     return out
 
@@ -78,8 +92,11 @@ def chosen(finding: Finding, control: Control, target: Target, selection: Select
     """Whether a selection takes a finding in. A school's selection includes the trust's findings that it shares."""
     if selection is None:
         return True
-    if selection.schools and finding.school not in selection.schools and not (
-            finding.school is None and set(target.serves) & set(selection.schools)):
+    if (
+        selection.schools
+        and finding.school not in selection.schools
+        and not (finding.school is None and set(target.serves) & set(selection.schools))
+    ):
         return False
     if selection.targets and not any(fnmatch.fnmatchcase(target.id, n) or target.name == n for n in selection.targets):
         return False
@@ -99,8 +116,9 @@ def _change(kept: Kept, newest: str) -> tuple[Change, tuple[Offender, ...]]:
     return (kept.change if kept.finding.verdict is Verdict.UNKNOWN else Change.NONE), ()
 
 
-def since(planner: Planner, store: Store, before: Run, selection: Selection | None = None,
-          today: date | None = None) -> list[Standing]:
+def since(
+    planner: Planner, store: Store, before: Run, selection: Selection | None = None, today: date | None = None
+) -> list[Standing]:
     """What changed between the end of a run and now. Findings that did not change are left out."""
     old = {(k.finding.target, k.finding.control, k.finding.school): k for k in store.findings(before)}
     rules = {(k.finding.target, k.finding.control, k.finding.school): k.rule for k in store.findings()}

@@ -52,8 +52,13 @@ class Outcome:
     faults: list[str]
 
 
-def scan(planner: Planner, store: Store, selection: Selection, options: Options,
-         tell: Callable[[Event], None] = lambda _: None) -> Outcome:
+def scan(
+    planner: Planner,
+    store: Store,
+    selection: Selection,
+    options: Options,
+    tell: Callable[[Event], None] = lambda _: None,
+) -> Outcome:
     """Scan what is selected. Raises `UsageError` for an empty selection, `StoreBusy`, `StoreError`;
     KeyboardInterrupt ends the run as `interrupted`, with everything saved that was finished."""
     jobs = planner.jobs(selection)
@@ -107,8 +112,9 @@ def _next(results: queue.Queue[tuple[Job, Evidence, str]]) -> tuple[Job, Evidenc
             continue
 
 
-def _work(planner: Planner, jobs: Sequence[Job], options: Options, stop: threading.Event
-          ) -> queue.Queue[tuple[Job, Evidence, str]]:
+def _work(
+    planner: Planner, jobs: Sequence[Job], options: Options, stop: threading.Event
+) -> queue.Queue[tuple[Job, Evidence, str]]:
     """Start the workers. They are daemons: a target that hangs keeps nobody from leaving."""
     todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
     # Shared targets take longest and mostly wait: first.
@@ -128,8 +134,13 @@ def _work(planner: Planner, jobs: Sequence[Job], options: Options, stop: threadi
                 evidence = collect(job.target, job.wanted, planner.trust.folder, options.limits, credentials, stop)
             except Exception as e:  # a fault of ours: this target is unknown, the run goes on, and it is told
                 fault = f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}"
-                evidence = nothing(job.target, job.wanted, datetime.now(UTC), Reason.UNREADABLE,
-                                   f"spiritlevel itself failed here ({type(e).__name__}); see .spiritlevel/faults.log.")
+                evidence = nothing(
+                    job.target,
+                    job.wanted,
+                    datetime.now(UTC),
+                    Reason.UNREADABLE,
+                    f"spiritlevel itself failed here ({type(e).__name__}); see .spiritlevel/faults.log.",
+                )
             results.put((job, evidence, fault))
 
     for i in range(max(1, min(options.workers, len(jobs)))):
@@ -144,14 +155,17 @@ def intern(facts: Mapping[str, Reading]) -> dict[str, Reading]:
     """The same readings with one object per content, so that a fleet of equals is judged once. Bounded."""
     if len(_READINGS) > 100_000:
         _READINGS.clear()
-    return {n: _READINGS.setdefault(repr(to_json(r.value)), r) if not isinstance(r.value, list) else r
-            for n, r in facts.items()}
+    return {
+        n: _READINGS.setdefault(repr(to_json(r.value)), r) if not isinstance(r.value, list) else r
+        for n, r in facts.items()
+    }
 
 
 def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence, selection: Selection) -> list[Finding]:
     """Judge one target's evidence and save both; what a changed rule makes of the evidence before goes along."""
-    evidence = Evidence(evidence.target, evidence.state, evidence.as_of, intern(evidence.facts), evidence.detail,
-                        evidence.ids)
+    evidence = Evidence(
+        evidence.target, evidence.state, evidence.as_of, intern(evidence.facts), evidence.detail, evidence.ids
+    )
     job = planner.job(job.target, selection, evidence)
     findings = judge_job(planner, job, evidence)
     digests = {(r.control.id, s.key if s else ""): r.digest for b, s in job.parts for r in b.rules}
@@ -165,8 +179,11 @@ def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence,
             before = None
         if before is not None:
             old = Evidence(job.target, before.state, before.as_of, before.facts, before.detail, before.ids)
-            rejudged = {(f.control, f.school or ""): f for f in judge_job(planner, job, old)
-                        if (f.control, f.school or "") in changed}
+            rejudged = {
+                (f.control, f.school or ""): f
+                for f in judge_job(planner, job, old)
+                if (f.control, f.school or "") in changed
+            }
     pairs = [(f, digests[f.control, f.school or ""]) for f in findings]
     store.save(run, evidence, pairs, rejudged, whole=not selection.narrows_controls)
     return findings

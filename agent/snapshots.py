@@ -32,8 +32,15 @@ TREND = 12
 """Runs shown in the trend; more would be a blur on one page."""
 
 
-def snapshot(planner: Planner, store: Store, run: Run | None = None, selection: Selection | None = None, *,
-             stand_in: bool = False, now: datetime | None = None) -> Snapshot:
+def snapshot(
+    planner: Planner,
+    store: Store,
+    run: Run | None = None,
+    selection: Selection | None = None,
+    *,
+    stand_in: bool = False,
+    now: datetime | None = None,
+) -> Snapshot:
     """Everything a report says, as of a run (default: the last). Raises `UsageError` when there is no scan yet."""
     trust, runs = planner.trust, store.runs()
     shown = run or store.run("last")
@@ -55,8 +62,12 @@ def snapshot(planner: Planner, store: Store, run: Run | None = None, selection: 
         rows=tuple(_row(s, started, results) for s in findings),
         targets=tuple(_target(store, r) for r in results.values()),
         not_covered=_not_covered(planner, selection),
-        exceptions=tuple(ExceptionInfo(e.control, e.school, e.target, e.group, e.reason, e.owner, e.expires,
-                                       ExceptionState(state(e, today))) for e in trust.exceptions),
+        exceptions=tuple(
+            ExceptionInfo(
+                e.control, e.school, e.target, e.group, e.reason, e.owner, e.expires, ExceptionState(state(e, today))
+            )
+            for e in trust.exceptions
+        ),
         attestations=_attestations(planner),
         runs=tuple(infos),
         previous_run=infos[-2] if len(infos) > 1 else None,
@@ -86,8 +97,15 @@ def _fix(fix: Fix | None) -> FixInfo | None:
 
 def _row(s: Standing, started: Mapping[str, datetime], results: Mapping[str, Result]) -> Row:
     whole = s.cover if s.cover and s.cover.whole else None
-    return Row(s.finding, s.change, s.fresh, started.get(s.since), whole.entry.reason if whole else None,
-               whole.entry.expires if whole else None, results[s.target.id].manifest or "")
+    return Row(
+        s.finding,
+        s.change,
+        s.fresh,
+        started.get(s.since),
+        whole.entry.reason if whole else None,
+        whole.entry.expires if whole else None,
+        results[s.target.id].manifest or "",
+    )
 
 
 def _target(store: Store, r: Result) -> TargetInfo:
@@ -112,8 +130,16 @@ def _attestations(planner: Planner) -> tuple[AttestationInfo, ...]:
     for a in planner.trust.attestations:
         subject = a.control or a.requirement or ""
         control = planner.policy.controls.get(subject)
-        out.append(AttestationInfo(subject, a.school, control.manual if control else "", a.answer == "yes", a.by, a.on,
-                                   a.expires, a.evidence))
+        out.append(
+            AttestationInfo(
+                subject,
+                a.school,
+                control.manual if control else "",
+                a.answer == "yes",
+                a.by,
+                a.on,
+                a.expires,
+                a.evidence,
+            )
+        )
     return tuple(out)
-
-

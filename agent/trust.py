@@ -235,7 +235,11 @@ def check_exceptions(trust: Trust, controls: Sequence[str]) -> None:
     """Every exception and attestation names controls that exist. Raises `ConfigError`."""
     import fnmatch
 
-    for name, entries in (("exceptions.yml", trust.exceptions), ("attestations.yml", trust.attestations)):
+    named: dict[str, Sequence[ExceptionEntry | AttestationEntry]] = {
+        "exceptions.yml": trust.exceptions,
+        "attestations.yml": trust.attestations,
+    }
+    for name, entries in named.items():
         for i, e in enumerate(entries):
             if e.control is not None and not fnmatch.filter(controls, e.control):
                 raise ConfigError(

@@ -72,6 +72,9 @@ def _dpkg_part(a: str, b: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _rpm(a: str, b: str) -> int:
+    for text in (a, b):
+        if not re.fullmatch(r"([0-9]+:)?[A-Za-z0-9._+~^]+(-[A-Za-z0-9._+~^]+)?", text):
+            raise ValueError(f"not an RPM version: {text!r}")
     (ea, ra), (eb, rb) = _epoch(a), _epoch(b)
     if ea != eb:
         return (ea > eb) - (ea < eb)

@@ -281,7 +281,7 @@ def edited(text: str, key: str, change: Callable[[list[Any]], None]) -> str:
     if data is None:  # nothing but comments: they stay above
         text = f"{text.rstrip()}\n{key}: []\n".lstrip("\n")
         data = yaml_.load(text)
-    found = data.get(key) if isinstance(data, dict) else data
+    found: Any = data.get(key) if isinstance(data, dict) else data
     if not found and isinstance(data, dict):
         found = data[key] = CommentedSeq()
     elif not found:

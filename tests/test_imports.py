@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "change",
         "render",
     ),
-    ("plan", "scan", "remediate", "schedule", "examples", "doctor", "kit", "demo"),
+    ("plan", "collect", "scan", "results", "snapshots", "remediate", "schedule", "examples", "doctor", "kit", "demo"),
     ("cli",),
     ("__main__",),
 )

@@ -58,7 +58,9 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="spiritlevel")
-@click.option("-C", "folder", metavar="DIR", help="The trust's folder. Default: $SPIRITLEVEL_TRUST, else upward from here.")
+@click.option(
+    "-C", "folder", metavar="DIR", help="The trust's folder. Default: $SPIRITLEVEL_TRUST, else upward from here."
+)
 @click.option("-v", "--verbose", count=True, help="Say more.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour in the terminal.")
@@ -75,7 +77,9 @@ def cli(ctx: click.Context, folder: str | None, verbose: int, quiet: bool, color
 def main() -> None:
     """Run the command; every error becomes one sentence and an exit code, never a traceback."""
     try:
-        code = cli.main(standalone_mode=False)  # click hands ctx.exit's code back, and None otherwise
+        code = cli.main(
+            prog_name="spiritlevel", standalone_mode=False
+        )  # click hands ctx.exit's code back, and None otherwise
     except click.UsageError as e:
         e.show()
         sys.exit(2)
@@ -97,7 +101,10 @@ def main() -> None:
     except Exception as e:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             raise
-        click.echo(f"spiritlevel: an error inside spiritlevel ({type(e).__name__}: {e}). Run again with -v to see "
-                   "where, and report it.", err=True)
+        click.echo(
+            f"spiritlevel: an error inside spiritlevel ({type(e).__name__}: {e}). Run again with -v to see "
+            "where, and report it.",
+            err=True,
+        )
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,119 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 import click
 
 from agent.cli.common import FORMAT, open_trust, print_json, say
 from agent.cli.common import table as show_table
-from agent.errors import StoreError, UsageError, suggest
+from agent.cli.entries import day as read_day
+from agent.cli.entries import future, known_control, known_school, pick, remember, today, write
+from agent.errors import UsageError, suggest
 from agent.plan import Planner
-
-FAR = timedelta(days=400)
-"""An end further away than this gets a warning: exceptions and answers are looked at once a year, with some slack."""
-
-
-class Day(click.ParamType):
-    """A date that a person types: 2027-03-31."""
-
-    name = "date"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """Text → date. Fails in click's own way."""
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no date; write one such as 2027-03-31.", param, ctx)
-
-
-def today() -> date:
-    """The day by which exceptions and answers end (UTC, as everywhere)."""
-    return datetime.now(UTC).date()
-
-
-def future(ctx: click.Context, day: date) -> date:
-    """Refuse a day that is past, warn of one far off."""
-    if day < today():
-        raise UsageError(f"{day} is past; an end lies ahead.")
-    if day - today() > FAR:
-        say(ctx, f"Warning: {day} is more than {FAR.days} days away; who will look at it then?")
-    return day
-
-
-def write(planner: Planner, name: str, key: str, change: Callable[[list[Any]], None]) -> None:
-    """Change one of the two files: in memory, checked as the loader would, then whole. Raises `ConfigError`, OSError."""
-    from agent.trust import attestations_of, exceptions_of
-    from agent.yamlfile import edited, parse, replace_file
-
-    path = planner.trust.folder / name
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    new = edited(old, key, change)
-    check = exceptions_of if key == "exceptions" else attestations_of
-    check(parse(new, name), planner.trust.schools)
-    replace_file(path, new)
-
-
-def remember(planner: Planner, what: dict[str, Any]) -> None:
-    """Note who changed what, when the trust has a store already."""
-    import getpass
-
-    from agent.cli.common import open_store
-
-    try:
-        with open_store(planner) as store:
-            try:
-                who = getpass.getuser()
-            except (KeyError, OSError):
-                who = "unknown"
-            store.record(datetime.now(UTC), who, what)
-    except StoreError:
-        return  # never scanned yet: there is no history to add to
-
-
-def pick(entries: Sequence[Any], which: str, scope: dict[str, str | None], verb: str) -> int:
-    """Index of the entry that a person means: its number in the list, or its control with a scope.
-
-    Raises `UsageError` when it is none, or several."""
-    if not entries:
-        raise UsageError(f"there is nothing to {verb.split()[-1]}.")
-    if which.isdecimal():
-        number = int(which)
-        if not 1 <= number <= len(entries):
-            raise UsageError(f"there is no number {number}.", f"See `spiritlevel {verb.split()[0]} list`.")
-        return number - 1
-    names = [getattr(e, "control", None) or getattr(e, "requirement", None) or "" for e in entries]
-    hits = [i for i, (e, n) in enumerate(zip(entries, names, strict=True))
-            if n == which and all(v is None or getattr(e, k, None) == v for k, v in scope.items())]
-    if not hits:
-        raise UsageError(f"there is none for {which!r} of that scope.", suggest(which, sorted(set(names))))
-    if len(hits) > 1:
-        numbers = ", ".join(str(i + 1) for i in hits)
-        raise UsageError(f"several are for {which!r}: {numbers}.", "Name one by its number, or narrow it by its scope.")
-    return hits[0]
-
-
-def known_control(planner: Planner, control: str) -> None:
-    """Raises `UsageError` for a control, or pattern, that fits none."""
-    if not fnmatch.filter(planner.policy.controls, control):
-        raise UsageError(f"there is no control {control!r}.", suggest(control, sorted(planner.policy.controls)))
-
-
-def known_school(planner: Planner, school: str | None) -> None:
-    """Raises `UsageError` for a school that is not in trust.yml."""
-    if school is not None and school not in planner.trust.schools:
-        raise UsageError(f"there is no school {school!r}.", suggest(school, sorted(planner.trust.schools)))
-
 
 SCHOOL = click.option("--school", metavar="KEY", help="Only this school.")
 TARGET = click.option("--target", metavar="NAME", help="Only this target.")
 GROUP = click.option("--group", metavar="NAME", help="Only this inventory group.")
-EXPIRES = click.option("--expires", type=Day(), required=True, metavar="DATE", help="Last day, such as 2027-03-31.")
+EXPIRES = click.option(
+    "--expires", callback=read_day, required=True, metavar="DATE", help="Last day, such as 2027-03-31."
+)
 
 
 @click.group("except")
@@ -134,8 +39,19 @@ def except_() -> None:
 @click.option("--owner", required=True, help="Who answers for it: a role or a name.")
 @EXPIRES
 @click.pass_context
-def except_add(ctx: click.Context, control: str, school: str | None, target: str | None, group: str | None,
-               offender: tuple[str, ...], value: str | None, accept_unknown: bool, reason: str, owner: str, expires: date) -> None:
+def except_add(
+    ctx: click.Context,
+    control: str,
+    school: str | None,
+    target: str | None,
+    group: str | None,
+    offender: tuple[str, ...],
+    value: str | None,
+    accept_unknown: bool,
+    reason: str,
+    owner: str,
+    expires: date,
+) -> None:
     """Accept that CONTROL (an id or pattern) departs, until a day."""
     planner = open_trust(ctx)
     known_control(planner, control)
@@ -144,8 +60,10 @@ def except_add(ctx: click.Context, control: str, school: str | None, target: str
     if target is not None and not any(target in (t.name, t.id) for t in planner.targets()):
         raise UsageError(f"there is no target {target!r}.", suggest(target, [t.id for t in planner.targets()]))
     if group is not None and not any(group in t.groups for t in planner.targets()):
-        raise UsageError(f"no target is in a group {group!r}.",
-                         suggest(group, sorted({g for t in planner.targets() for g in t.groups})))
+        raise UsageError(
+            f"no target is in a group {group!r}.",
+            suggest(group, sorted({g for t in planner.targets() for g in t.groups})),
+        )
     entry: dict[str, Any] = {"control": control}
     entry.update({k: v for k, v in (("school", school), ("target", target), ("group", group)) if v})
     if value is not None and len(offender) != 1:
@@ -154,7 +72,7 @@ def except_add(ctx: click.Context, control: str, school: str | None, target: str
         entry["offenders"] = list(offender) if value is None else [{"offender": offender[0], "value": value}]
     if accept_unknown:
         entry["accept_unknown"] = True
-    entry.update(reason=reason, owner=owner, expires=expires.isoformat())
+    entry.update(reason=reason, owner=owner, expires=expires)
     write(planner, "exceptions.yml", "exceptions", lambda found: found.append(entry))
     remember(planner, {"verb": "except add", **entry})
     say(ctx, f"Accepted until {expires}: {control}. See `spiritlevel except list`.")
@@ -171,15 +89,21 @@ def except_list(ctx: click.Context, form: str) -> None:
     planner = open_trust(ctx)
     entries = planner.trust.exceptions
     if form == "json":
-        print_json([{"number": i, **e.model_dump(mode="json"), "state": state(e, today())}
-                    for i, e in enumerate(entries, 1)])
+        print_json(
+            [{"number": i, **e.model_dump(mode="json"), "state": state(e, today())} for i, e in enumerate(entries, 1)]
+        )
         return
     if not entries:
         say(ctx, "There are no exceptions.")
         return
-    show_table(ctx, ["No.", "Control", "Scope", "Offenders", "State", "Expires", "Owner", "Reason"],
-               [[i, e.control, entry_text(e), len(e.offenders) or "all", state(e, today()), e.expires, e.owner, e.reason]
-                for i, e in enumerate(entries, 1)])
+    show_table(
+        ctx,
+        ["No.", "Control", "Scope", "Offenders", "State", "Expires", "Owner", "Reason"],
+        [
+            [i, e.control, entry_text(e), len(e.offenders) or "all", state(e, today()), e.expires, e.owner, e.reason]
+            for i, e in enumerate(entries, 1)
+        ],
+    )
 
 
 @except_.command("renew")
@@ -190,21 +114,28 @@ def except_list(ctx: click.Context, form: str) -> None:
 @EXPIRES
 @click.option("--reason", help="A new reason; else the old one stays.")
 @click.pass_context
-def except_renew(ctx: click.Context, which: str, school: str | None, target: str | None, group: str | None,
-                 expires: date, reason: str | None) -> None:
+def except_renew(
+    ctx: click.Context,
+    which: str,
+    school: str | None,
+    target: str | None,
+    group: str | None,
+    expires: date,
+    reason: str | None,
+) -> None:
     """Give an exception a new last day."""
     planner = open_trust(ctx)
     future(ctx, expires)
     index = pick(planner.trust.exceptions, which, {"school": school, "target": target, "group": group}, "except renew")
 
     def change(found: list[Any]) -> None:
-        found[index]["expires"] = expires.isoformat()
+        found[index]["expires"] = expires
         if reason:
             found[index]["reason"] = reason
 
     write(planner, "exceptions.yml", "exceptions", change)
     control = planner.trust.exceptions[index].control
-    remember(planner, {"verb": "except renew", "control": control, "expires": expires.isoformat()})
+    remember(planner, {"verb": "except renew", "control": control, "expires": expires})
     say(ctx, f"Accepted until {expires}: {control}.")
 
 
@@ -235,12 +166,23 @@ def attest() -> None:
 @SCHOOL
 @click.option("--answer", type=click.Choice(["yes", "no"]), required=True, help="Whether it is so.")
 @click.option("--by", required=True, help="Who says so.")
-@click.option("--on", "day", type=Day(), default=None, metavar="DATE", help="When it was looked at. Default: today.")
+@click.option(
+    "--on", "day", callback=read_day, default=None, metavar="DATE", help="When it was looked at. Default: today."
+)
 @click.option("--evidence", required=True, help="What shows it, and where that is kept.")
 @EXPIRES
 @click.pass_context
-def attest_add(ctx: click.Context, control: str | None, requirement: str | None, school: str | None, answer: str,
-               by: str, day: date | None, evidence: str, expires: date) -> None:
+def attest_add(
+    ctx: click.Context,
+    control: str | None,
+    requirement: str | None,
+    school: str | None,
+    answer: str,
+    by: str,
+    day: date | None,
+    evidence: str,
+    expires: date,
+) -> None:
     """Answer a control's question, or a requirement."""
     planner = open_trust(ctx)
     if (control is None) == (requirement is None):
@@ -250,8 +192,10 @@ def attest_add(ctx: click.Context, control: str | None, requirement: str | None,
         if found is None:
             raise UsageError(f"there is no control {control!r}.", suggest(control, sorted(planner.policy.controls)))
         if not found.manual:
-            raise UsageError(f"{control} asks no person; it is read from the systems.",
-                             "To accept a departure, use `spiritlevel except add`.")
+            raise UsageError(
+                f"{control} asks no person; it is read from the systems.",
+                "To accept a departure, use `spiritlevel except add`.",
+            )
     else:
         _known_requirement(planner, requirement or "")
     known_school(planner, school)
@@ -259,8 +203,16 @@ def attest_add(ctx: click.Context, control: str | None, requirement: str | None,
     if day > today():
         raise UsageError(f"{day} is not yet; an answer is about what was seen.")
     future(ctx, expires)
-    entry = {"control": control, "requirement": requirement, "school": school, "answer": answer, "by": by,
-             "on": day.isoformat(), "expires": expires.isoformat(), "evidence": evidence}
+    entry = {
+        "control": control,
+        "requirement": requirement,
+        "school": school,
+        "answer": answer,
+        "by": by,
+        "on": day,
+        "expires": expires,
+        "evidence": evidence,
+    }
     kept = {k: v for k, v in entry.items() if v is not None}
     write(planner, "attestations.yml", "attestations", lambda found: found.append(kept))
     remember(planner, {"verb": "attest add", **kept})
@@ -285,28 +237,54 @@ def attest_list(ctx: click.Context, form: str) -> None:
     planner = open_trust(ctx)
     entries = planner.trust.attestations
     if form == "json":
-        print_json([{"number": i, **a.model_dump(mode="json"), "in_date": a.expires >= today()}
-                    for i, a in enumerate(entries, 1)])
+        print_json(
+            [
+                {"number": i, **a.model_dump(mode="json"), "in_date": a.expires >= today()}
+                for i, a in enumerate(entries, 1)
+            ]
+        )
         return
     if not entries:
         say(ctx, "There are no answers yet.")
         return
-    show_table(ctx, ["No.", "For", "School", "Answer", "By", "On", "Expires", "Evidence"],
-               [[i, a.control or a.requirement, a.school or "all", a.answer, a.by, a.on,
-                 a.expires if a.expires >= today() else f"{a.expires} (past)", a.evidence]
-                for i, a in enumerate(entries, 1)])
+    show_table(
+        ctx,
+        ["No.", "For", "School", "Answer", "By", "On", "Expires", "Evidence"],
+        [
+            [
+                i,
+                a.control or a.requirement,
+                a.school or "all",
+                a.answer,
+                a.by,
+                a.on,
+                a.expires if a.expires >= today() else f"{a.expires} (past)",
+                a.evidence,
+            ]
+            for i, a in enumerate(entries, 1)
+        ],
+    )
 
 
 @attest.command("renew")
 @click.argument("which", metavar="ID|NUMBER")
 @SCHOOL
 @click.option("--by", help="Who says so now; else as before.")
-@click.option("--on", "day", type=Day(), default=None, metavar="DATE", help="When it was looked at. Default: today.")
+@click.option(
+    "--on", "day", callback=read_day, default=None, metavar="DATE", help="When it was looked at. Default: today."
+)
 @click.option("--evidence", help="New evidence; else as before.")
 @EXPIRES
 @click.pass_context
-def attest_renew(ctx: click.Context, which: str, school: str | None, by: str | None, day: date | None,
-                 evidence: str | None, expires: date) -> None:
+def attest_renew(
+    ctx: click.Context,
+    which: str,
+    school: str | None,
+    by: str | None,
+    day: date | None,
+    evidence: str | None,
+    expires: date,
+) -> None:
     """Look again and give the same answer a new end."""
     planner = open_trust(ctx)
     future(ctx, expires)
@@ -314,7 +292,7 @@ def attest_renew(ctx: click.Context, which: str, school: str | None, by: str | N
     if day > today():
         raise UsageError(f"{day} is not yet; an answer is about what was seen.")
     index = pick(planner.trust.attestations, which, {"school": school}, "attest renew")
-    news = {"by": by, "on": day.isoformat(), "evidence": evidence, "expires": expires.isoformat()}
+    news = {"by": by, "on": day, "evidence": evidence, "expires": expires}
 
     def change(found: list[Any]) -> None:
         found[index].update({k: v for k, v in news.items() if v is not None})
@@ -322,7 +300,7 @@ def attest_renew(ctx: click.Context, which: str, school: str | None, by: str | N
     write(planner, "attestations.yml", "attestations", change)
     entry = planner.trust.attestations[index]
     name = entry.control or entry.requirement
-    remember(planner, {"verb": "attest renew", "for": name, "expires": expires.isoformat()})
+    remember(planner, {"verb": "attest renew", "for": name, "expires": expires})
     say(ctx, f"Noted until {expires}: {name}.")
 
 

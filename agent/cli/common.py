@@ -29,8 +29,16 @@ def plain(text: object) -> str:
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same options of selection for every verb; the command gets one `selection`."""
 
-    def wrapped(*args: Any, school: tuple[str, ...], target: tuple[str, ...], limit: str, control: tuple[str, ...],
-                theme: tuple[str, ...], severity: str, **kw: Any) -> Any:
+    def wrapped(
+        *args: Any,
+        school: tuple[str, ...],
+        target: tuple[str, ...],
+        limit: str,
+        control: tuple[str, ...],
+        theme: tuple[str, ...],
+        severity: str,
+        **kw: Any,
+    ) -> Any:
         return command(*args, selection=Selection(school, target, limit, control, theme, severity), **kw)
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
@@ -39,11 +47,20 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     from agent.files import THEMES
 
     for option in (
-        click.option("--severity", type=click.Choice(["low", "medium", "high", "critical"]), default=None,
-                     callback=lambda _c, _p, v: v or "", help="Controls of this severity and above."),
+        click.option(
+            "--severity",
+            type=click.Choice(["low", "medium", "high", "critical"]),
+            default=None,
+            callback=lambda _c, _p, v: v or "",
+            help="Controls of this severity and above.",
+        ),
         click.option("--theme", multiple=True, type=click.Choice(list(THEMES)), help="Controls of this theme."),
-        click.option("-k", "--control", multiple=True, metavar="ID", help="Control id, or a pattern such as 'linux.*'."),
-        click.option("--limit", default="", metavar="PATTERN", help="Targets by an Ansible pattern: hosts, groups, :&, :!."),
+        click.option(
+            "-k", "--control", multiple=True, metavar="ID", help="Control id, or a pattern such as 'linux.*'."
+        ),
+        click.option(
+            "--limit", default="", metavar="PATTERN", help="Targets by an Ansible pattern: hosts, groups, :&, :!."
+        ),
         click.option("--target", multiple=True, metavar="NAME", help="One target by name, or a pattern."),
         click.option("--school", multiple=True, metavar="KEY", help="One school by its key in trust.yml."),
     ):
@@ -78,8 +95,15 @@ def console(ctx: click.Context, *, stderr: bool = False) -> Console:
     from rich.console import Console
 
     color = ctx.obj["color"]
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty(),
-                   force_terminal=True if color == "always" else None, no_color=True if color == "never" else None)
+    return Console(
+        stderr=stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not sys.stdout.isatty(),
+        force_terminal=True if color == "always" else None,
+        no_color=True if color == "never" else None,
+    )
 
 
 def table(ctx: click.Context, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
@@ -109,5 +133,10 @@ def say(ctx: click.Context, text: str) -> None:
 
 
 FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="text or json.")
-FAIL_ON = click.option("--fail-on", type=click.Choice(["low", "medium", "high", "critical"]), default="low",
-                       show_default=True, help="Exit 1 for drift of this severity and above.")
+FAIL_ON = click.option(
+    "--fail-on",
+    type=click.Choice(["low", "medium", "high", "critical"]),
+    default="low",
+    show_default=True,
+    help="Exit 1 for drift of this severity and above.",
+)

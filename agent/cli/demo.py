@@ -46,12 +46,15 @@ def demo(ctx: click.Context, folder: Path | None, serve: bool) -> None:
         say(ctx, f"Done in {time.monotonic() - began:.0f} seconds.")
         click.echo(paths[0])
         name = f"spiritlevel -C {where}"
-        say(ctx, "\nOpen that page in a browser. Then try:\n"
-                 f"  {name} drift --since previous        what changed\n"
-                 f"  {name} explain ad.stale-users        why, with the evidence\n"
-                 f"  {name} remediate                     playbooks for what has drifted\n"
-                 f"  {name} plan                          what a scan asks, and with which rights\n"
-                 "  spiritlevel init my-trust            and then your own")
+        say(
+            ctx,
+            "\nOpen that page in a browser. Then try:\n"
+            f"  {name} drift --since previous        what changed\n"
+            f"  {name} explain ad.stale-users        why, with the evidence\n"
+            f"  {name} remediate                     playbooks for what has drifted\n"
+            f"  {name} plan                          what a scan asks, and with which rights\n"
+            "  spiritlevel init my-trust            and then your own",
+        )
         if serve:
             say(ctx, f"The stand-in servers stay up until Ctrl-C: {name} scan")
             while True:

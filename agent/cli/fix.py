@@ -21,16 +21,27 @@ if TYPE_CHECKING:
 
 @click.command("remediate")
 @selection_options
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
-              help="Folder for bundles. Default: out/ in the trust's folder.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for bundles. Default: out/ in the trust's folder.",
+)
 @click.option("--preview", "look", is_flag=True, help="Run the bundles in check mode with differences; change nothing.")
 @click.option("--apply", "do", is_flag=True, help="Preview, ask, run for real, and scan again what was touched.")
 @click.option("--yes", is_flag=True, help="With --apply: do not ask.")
 @click.option("--outside-window", is_flag=True, help="With --apply: outside the change windows of trust.yml as well.")
 @FORMAT
 @click.pass_context
-def remediate(ctx: click.Context, selection: Selection, out: Path | None, look: bool, do: bool, yes: bool,
-              outside_window: bool, form: str) -> None:
+def remediate(
+    ctx: click.Context,
+    selection: Selection,
+    out: Path | None,
+    look: bool,
+    do: bool,
+    yes: bool,
+    outside_window: bool,
+    form: str,
+) -> None:
     """Write a bundle of playbooks for every school with drift.
 
     A bundle is a folder that plain ansible-playbook runs anywhere: out/remediation/SCHOOL. Nothing on any host is
@@ -86,8 +97,17 @@ def _show(ctx: click.Context, infos: Sequence[BundleInfo], form: str) -> None:
     if form == "json":
         print_json([_info(i) for i in infos])
         return
-    rows = [(i.content.title, len(i.content.steps), len(i.content.hosts), sum(s.minutes for s in i.content.steps),
-             len(i.content.manual), i.folder) for i in infos]
+    rows = [
+        (
+            i.content.title,
+            len(i.content.steps),
+            len(i.content.hosts),
+            sum(s.minutes for s in i.content.steps),
+            len(i.content.manual),
+            i.folder,
+        )
+        for i in infos
+    ]
     if rows:
         table(ctx, ("School", "Steps", "Hosts", "Minutes", "By hand", "Folder"), rows)
         say(ctx, "Read the README.md of each folder; --preview shows what its playbooks would change.")
@@ -96,20 +116,54 @@ def _show(ctx: click.Context, infos: Sequence[BundleInfo], form: str) -> None:
 def _info(info: BundleInfo) -> dict[str, Any]:
     content = info.content
     return {
-        "school": info.school, "folder": str(info.folder),
-        "steps": [{"control": s.control, "title": s.title, "risk": s.risk, "minutes": s.minutes, "reboot": s.reboot,
-                   "hosts": list(s.hosts)} for s in content.steps],
-        "manual": [{"control": m.control, "target": m.target, "what": m.what, "offenders": list(m.labels),
-                    "offender_count": m.count} for m in content.manual],
+        "school": info.school,
+        "folder": str(info.folder),
+        "steps": [
+            {
+                "control": s.control,
+                "title": s.title,
+                "risk": s.risk,
+                "minutes": s.minutes,
+                "reboot": s.reboot,
+                "hosts": list(s.hosts),
+            }
+            for s in content.steps
+        ],
+        "manual": [
+            {
+                "control": m.control,
+                "target": m.target,
+                "what": m.what,
+                "offenders": list(m.labels),
+                "offender_count": m.count,
+            }
+            for m in content.manual
+        ],
         "left_out": list(content.left_out),
     }
 
 
 def _show_runs(ctx: click.Context, runs: Sequence[Ran], form: str, *, to_stderr: bool = False) -> None:
     if form == "json":
-        print_json([{"school": r.info.school, "error": r.error, "results": [
-            {"control": x.control, "host": x.host, "result": x.seen.value, "message": x.message, "diffs": list(x.diffs)}
-            for x in r.lines]} for r in runs])
+        print_json(
+            [
+                {
+                    "school": r.info.school,
+                    "error": r.error,
+                    "results": [
+                        {
+                            "control": x.control,
+                            "host": x.host,
+                            "result": x.seen.value,
+                            "message": x.message,
+                            "diffs": list(x.diffs),
+                        }
+                        for x in r.lines
+                    ],
+                }
+                for r in runs
+            ]
+        )
         return
     for r in runs:
         if r.error:
@@ -131,15 +185,27 @@ def _show_runs(ctx: click.Context, runs: Sequence[Ran], form: str, *, to_stderr:
 
 def _show_outcome(ctx: click.Context, outcome: Outcome, form: str) -> None:
     if form == "json":
-        print_json({
-            "run": outcome.run, "stopped": outcome.stopped,
-            "applied": [{"target": a.target, "control": a.control, "did": a.did.value,
-                         "now": a.now.value if a.now else None, "message": a.message} for a in outcome.applied],
-            "fresh": [{"target": t, "control": c} for t, c in outcome.fresh],
-        })
+        print_json(
+            {
+                "run": outcome.run,
+                "stopped": outcome.stopped,
+                "applied": [
+                    {
+                        "target": a.target,
+                        "control": a.control,
+                        "did": a.did.value,
+                        "now": a.now.value if a.now else None,
+                        "message": a.message,
+                    }
+                    for a in outcome.applied
+                ],
+                "fresh": [{"target": t, "control": c} for t, c in outcome.fresh],
+            }
+        )
         return
-    rows = [(a.target, a.control, a.did.value, a.now.value if a.now else "not looked", a.message)
-            for a in outcome.applied]
+    rows = [
+        (a.target, a.control, a.did.value, a.now.value if a.now else "not looked", a.message) for a in outcome.applied
+    ]
     if rows:
         table(ctx, ("Target", "Control", "Fix", "Now", "Why"), rows)
     for target, control in outcome.fresh:

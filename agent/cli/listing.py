@@ -27,8 +27,13 @@ def list_(ctx: click.Context, kind: str, form: str) -> None:
         columns, rows = _facts()
     else:
         planner = open_trust(ctx)
-        columns, rows = {"controls": _controls, "targets": _targets, "runs": _runs, "exceptions": _exceptions,
-                         "assets": _assets}[kind](planner)
+        columns, rows = {
+            "controls": _controls,
+            "targets": _targets,
+            "runs": _runs,
+            "exceptions": _exceptions,
+            "assets": _assets,
+        }[kind](planner)
     if form == "json":
         print_json([dict(zip((c.lower().replace(" ", "_") for c in columns), row, strict=True)) for row in rows])
     elif form == "csv":
@@ -48,8 +53,10 @@ Listing = tuple[Sequence[str], list[list[Any]]]
 
 def _controls(planner: Planner) -> Listing:
     chosen = planner.policy.profile(planner.trust.file.profile).controls
-    rows = [[c.id, c.file.severity, c.file.theme, c.file.title, "yes" if c.id in chosen else "no", c.doc.file]
-            for c in sorted(planner.policy.controls.values(), key=lambda c: c.id)]
+    rows = [
+        [c.id, c.file.severity, c.file.theme, c.file.title, "yes" if c.id in chosen else "no", c.doc.file]
+        for c in sorted(planner.policy.controls.values(), key=lambda c: c.id)
+    ]
     return ["Control", "Severity", "Theme", "Good state", "In the trust's profile", "File"], rows
 
 
@@ -64,9 +71,16 @@ def _targets(planner: Planner) -> Listing:
     for t in planner.targets():
         last = states.get(t.id)
         covered = bool(planner.job(t, Selection()).wanted)
-        rows.append([t.id, t.kind.value, t.platform, t.school or ", ".join(t.serves),
-                     last.state.value if last else ("not scanned yet" if covered else "not covered: no controls"),
-                     f"{last.as_of:%Y-%m-%d %H:%M}" if last else ""])
+        rows.append(
+            [
+                t.id,
+                t.kind.value,
+                t.platform,
+                t.school or ", ".join(t.serves),
+                last.state.value if last else ("not scanned yet" if covered else "not covered: no controls"),
+                f"{last.as_of:%Y-%m-%d %H:%M}" if last else "",
+            ]
+        )
     return ["Target", "Kind", "Platform", "School", "State", "Read (UTC)"], rows
 
 
@@ -77,15 +91,19 @@ def _facts() -> Listing:
     from agent.facttypes import REGISTRY
 
     load_all()
-    rows = [[p, f"{n}[{s.key}]" if s.key else n, kind_name(s.type), "derived" if s.derive else s.source, s.doc]
-            for (p, n), s in sorted(REGISTRY.specs.items())]
+    rows = [
+        [p, f"{n}[{s.key}]" if s.key else n, kind_name(s.type), "derived" if s.derive else s.source, s.doc]
+        for (p, n), s in sorted(REGISTRY.specs.items())
+    ]
     return ["Platform", "Fact", "Type", "Source", "What it is"], rows
 
 
 def _runs(planner: Planner) -> Listing:
     with open_store(planner) as store:
-        rows = [[r.id, f"{r.started:%Y-%m-%d %H:%M}", r.status, len(r.planned), "everything" if r.whole else "a part"]
-                for r in store.runs()]
+        rows = [
+            [r.id, f"{r.started:%Y-%m-%d %H:%M}", r.status, len(r.planned), "everything" if r.whole else "a part"]
+            for r in store.runs()
+        ]
     return ["Run", "Started (UTC)", "Status", "Targets", "Of"], rows
 
 
@@ -96,8 +114,10 @@ def _exceptions(planner: Planner) -> Listing:
     from agent.results import entry_text
 
     today = datetime.now(UTC).date()
-    rows = [[e.control, entry_text(e), state(e, today), e.expires.isoformat(), e.owner, e.reason]
-            for e in sorted(planner.trust.exceptions, key=lambda e: e.expires)]
+    rows = [
+        [e.control, entry_text(e), state(e, today), e.expires.isoformat(), e.owner, e.reason]
+        for e in sorted(planner.trust.exceptions, key=lambda e: e.expires)
+    ]
     return ["Control", "Scope", "State", "Expires", "Owner", "Reason"], rows
 
 
@@ -109,10 +129,21 @@ def _assets(planner: Planner) -> Listing:
             if r.target.kind.value != "device":
                 continue
             ids = dict(store.evidence(r.target.id).ids) if r.manifest else {}
-            key = next((f"{k}:{ids[k]}" for k in ("entra_device_id", "ad_sid", "serial", "machine_id") if ids.get(k)),
-                       r.target.id)
-            row = seen.setdefault(key, [r.target.id, r.target.school or "", ids.get("serial", ""),
-                                        ids.get("machine_id", ""), f"{r.as_of:%Y-%m-%d %H:%M}", ""])
+            key = next(
+                (f"{k}:{ids[k]}" for k in ("entra_device_id", "ad_sid", "serial", "machine_id") if ids.get(k)),
+                r.target.id,
+            )
+            row = seen.setdefault(
+                key,
+                [
+                    r.target.id,
+                    r.target.school or "",
+                    ids.get("serial", ""),
+                    ids.get("machine_id", ""),
+                    f"{r.as_of:%Y-%m-%d %H:%M}",
+                    "",
+                ],
+            )
             if row[0] != r.target.id:
                 row[5] = f"{row[5]}, {r.target.id}".lstrip(", ")
     return ["Asset", "School", "Serial", "Machine id", "Read (UTC)", "Also known as"], list(seen.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,16 @@ SHOWN = 5
 
 @click.command("drift")
 @selection_options
-@click.option("--since", "since_run", metavar="RUN|DATE", help="What changed since a run or date ('previous' works too).")
+@click.option(
+    "--since", "since_run", metavar="RUN|DATE", help="What changed since a run or date ('previous' works too)."
+)
 @click.option("--all", "everything", is_flag=True, help="Also what passes, does not apply or is excepted.")
 @FAIL_ON
 @FORMAT
 @click.pass_context
-def drift(ctx: click.Context, selection: Selection, since_run: str | None, everything: bool, fail_on: str, form: str
-          ) -> None:
+def drift(
+    ctx: click.Context, selection: Selection, since_run: str | None, everything: bool, fail_on: str, form: str
+) -> None:
     """Show what is wrong now; with --since, what changed."""
     from agent.model import Verdict
     from agent.results import exit_code, since, standing
@@ -41,12 +44,15 @@ def drift(ctx: click.Context, selection: Selection, since_run: str | None, every
         if since_run:
             before = store.run(since_run)
             changed = since(planner, store, before, selection)
-            print_findings(ctx, changed, form, whole=True)
+            print_findings(ctx, changed, form, whole=True, lost=lost_targets(store))
             say(ctx, f"Compared with the scan of {before.started:%Y-%m-%d %H:%M} UTC ({before.id}).")
         else:
-            show = now if everything else [s for s in now if s.drift or
-                                           (s.finding.verdict is Verdict.UNKNOWN and not s.excepted)]
-            print_findings(ctx, show, form, whole=False)
+            show = (
+                now
+                if everything
+                else [s for s in now if s.drift or (s.finding.verdict is Verdict.UNKNOWN and not s.excepted)]
+            )
+            print_findings(ctx, show, form, whole=False, lost=lost_targets(store))
         ids = {s.target.id for s in now}
         ctx.exit(exit_code(now, (r.state for r in store.latest() if r.target.id in ids), fail_on))
 
@@ -54,29 +60,75 @@ def drift(ctx: click.Context, selection: Selection, since_run: str | None, every
 def record(s: Standing) -> dict[str, Any]:
     """One finding for programs."""
     f, c = s.finding, s.control.file
-    return {"school": f.school, "target": s.target.name, "kind": s.target.kind.value, "platform": s.target.platform,
-            "control": c.id, "version": c.version, "title": c.title, "theme": c.theme, "severity": c.severity,
-            "verdict": f.verdict.value, "reason": f.reason, "expected": f.expected, "observed": f.observed,
-            "offenders": [o.label for o in f.offenders], "offender_keys": [o.key for o in f.offenders],
-            "offender_count": f.offender_count, "new_offenders": [o.label for o in s.fresh], "change": s.change.value,
-            "exception": s.cover.entry.reason if s.cover and s.cover.whole else None}
+    return {
+        "school": f.school,
+        "target": s.target.name,
+        "kind": s.target.kind.value,
+        "platform": s.target.platform,
+        "control": c.id,
+        "version": c.version,
+        "title": c.title,
+        "theme": c.theme,
+        "severity": c.severity,
+        "verdict": f.verdict.value,
+        "reason": f.reason,
+        "expected": f.expected,
+        "observed": f.observed,
+        "offenders": [o.label for o in f.offenders],
+        "offender_keys": [o.key for o in f.offenders],
+        "offender_count": f.offender_count,
+        "new_offenders": [o.label for o in s.fresh],
+        "change": s.change.value,
+        "exception": s.cover.entry.reason if s.cover and s.cover.whole else None,
+    }
 
 
-def print_findings(ctx: click.Context, findings: Sequence[Standing], form: str, *, whole: bool) -> None:
-    """Findings as a table or JSON. `whole`: say what changed rather than what is."""
+def print_findings(
+    ctx: click.Context, findings: Sequence[Standing], form: str, *, whole: bool, lost: Mapping[str, str] | None = None
+) -> None:
+    """Findings as a table or JSON. `whole`: say what changed rather than what is. `lost`: targets that could not be
+    read, with a sentence each; in the table they take one line, not one per control."""
     if form == "json":
         print_json([record(s) for s in findings])
         return
     rows = []
+    findings, away = _one_line_each(findings, lost or {})
     for s in findings:
         f = s.finding
         word = s.change.value if whole else ("excepted" if s.excepted else f.verdict.value)
         who = f"{f.school or 'trust'}/{s.target.name}"
         rows.append([word, s.control.file.severity, who, s.control.id, s.control.file.title, detail(s)])
+    rows += away
     if not rows:
         say(ctx, "Nothing changed." if whole else "No drift, and nothing unknown.")
         return
-    show_table(ctx, ["Change" if whole else "Verdict", "Severity", "Where", "Control", "Good state", "What was seen"], rows)
+    show_table(
+        ctx, ["Change" if whole else "Verdict", "Severity", "Where", "Control", "Good state", "What was seen"], rows
+    )
+
+
+def _one_line_each(findings: Sequence[Standing], lost: Mapping[str, str]) -> tuple[list[Standing], list[list[str]]]:
+    """Findings of targets that were read, and one row for each target that was not."""
+    kept = [s for s in findings if s.target.id not in lost]
+    away = dict.fromkeys(s.target.id for s in findings if s.target.id in lost)
+    rows = []
+    for target in away:
+        mine = [s for s in findings if s.target.id == target]
+        rows.append(["unknown", "", target, f"{len(mine)} controls", "The target can be read", lost[target]])
+    return kept, rows
+
+
+def lost_targets(store: Any) -> dict[str, str]:
+    """Targets that could not be read in their last run → why, and when they last could."""
+    from agent.model import TargetState
+
+    out = {}
+    for r in store.latest():
+        if r.state is TargetState.UNREACHABLE:
+            seen = store.last_read(r.target.id)
+            known = f"last known on {seen:%Y-%m-%d %H:%M} UTC" if seen else "never read so far"
+            out[r.target.id] = f"{known}. {r.detail}"
+    return out
 
 
 def detail(s: Standing) -> str:
@@ -117,18 +169,34 @@ def explain(ctx: click.Context, control: str, target: str | None, school: str | 
                 continue
             facts[s.target.id] = {n: to_json(kept.facts[n].value) for n in found.reads if n in kept.facts}
     if form == "json":
-        print_json({"control": found.file.model_dump(exclude={"examples"}), "file": found.doc.file,
-                    "findings": [{**record(s), "facts": facts.get(s.target.id)} for s in findings]})
+        print_json(
+            {
+                "control": found.file.model_dump(exclude={"examples"}),
+                "file": found.doc.file,
+                "findings": [{**record(s), "facts": facts.get(s.target.id)} for s in findings],
+            }
+        )
         return
     f = found.file
-    click.echo(f"{f.id} (version {f.version}, {f.severity}, {f.theme})\n  {f.title}\n  Why: {f.why}\n  Rule: {found.doc.file}")
+    click.echo(
+        f"{f.id} (version {f.version}, {f.severity}, {f.theme})\n  {f.title}\n  Why: {f.why}\n  Rule: {found.doc.file}"
+    )
     click.echo(f"  Reads: {', '.join(found.reads) or 'nothing; a person answers'}")
     if f.fix:
         click.echo(f"  Fix: {f.fix.playbook or f.fix.manual} (risk {f.fix.risk})")
     if not findings:
-        missing = sorted({m for j in planner.jobs(Selection(controls=(control,))) for n, _ in j.not_covered
-                          if n.control == control for m in n.missing})
-        click.echo(f"  Not covered: set {', '.join(missing)}" if missing else "  No finding yet: run `spiritlevel scan`.")
+        missing = sorted(
+            {
+                m
+                for j in planner.jobs(Selection(controls=(control,)))
+                for n, _ in j.not_covered
+                if n.control == control
+                for m in n.missing
+            }
+        )
+        click.echo(
+            f"  Not covered: set {', '.join(missing)}" if missing else "  No finding yet: run `spiritlevel scan`."
+        )
         return
     for s in findings:
         _explain_one(s, facts.get(s.target.id, {}))
@@ -138,8 +206,11 @@ def _explain_one(s: Standing, facts: dict[str, Any]) -> None:
     import json
 
     f = s.finding
-    click.echo(f"\n{plain(f.school or 'the trust')}/{plain(s.target.name)}: {f.verdict.value.upper()}"
-               + (" (excepted)" if s.excepted else "") + (f", {s.change.value}" if s.change.value else ""))
+    click.echo(
+        f"\n{plain(f.school or 'the trust')}/{plain(s.target.name)}: {f.verdict.value.upper()}"
+        + (" (excepted)" if s.excepted else "")
+        + (f", {s.change.value}" if s.change.value else "")
+    )
     for word, value in (("because", f.reason), ("expected", f.expected), ("observed", f.observed)):
         if value:
             click.echo(f"  {word}: {plain(value)}")
@@ -154,13 +225,21 @@ def _explain_one(s: Standing, facts: dict[str, Any]) -> None:
 
 @click.command("report")
 @selection_options
-@click.option("--format", "forms", multiple=True, type=click.Choice(["html", "csv", "ndjson", "junit"]),
-              help="What to write; may be given more than once. Default: html.")
-@click.option("-o", "--output", default=None, help="Folder (html), else file; - is stdout. Default: out/report in the trust.")
+@click.option(
+    "--format",
+    "forms",
+    multiple=True,
+    type=click.Choice(["html", "csv", "ndjson", "junit"]),
+    help="What to write; may be given more than once. Default: html.",
+)
+@click.option(
+    "-o", "--output", default=None, help="Folder (html), else file; - is stdout. Default: out/report in the trust."
+)
 @click.option("--run", "run_name", default=None, help="Report as of a run: id, date, 'previous'.")
 @click.pass_context
-def report(ctx: click.Context, selection: Selection, forms: tuple[str, ...], output: str | None, run_name: str | None
-           ) -> None:
+def report(
+    ctx: click.Context, selection: Selection, forms: tuple[str, ...], output: str | None, run_name: str | None
+) -> None:
     """Write HTML pages for leaders, and CSV, NDJSON or JUnit for programs."""
     planner = open_trust(ctx)
     with open_store(planner) as store:
@@ -170,8 +249,15 @@ def report(ctx: click.Context, selection: Selection, forms: tuple[str, ...], out
         say(ctx, f"Wrote {path}")
 
 
-def write_reports(planner: Any, store: Any, forms: Sequence[str], output: str | None, run: Any = None,
-                  selection: Selection | None = None, stand_in: bool = False) -> list[Path]:
+def write_reports(
+    planner: Any,
+    store: Any,
+    forms: Sequence[str],
+    output: str | None,
+    run: Any = None,
+    selection: Selection | None = None,
+    stand_in: bool = False,
+) -> list[Path]:
     """Write reports; gives the paths (none for stdout). Raises `UsageError` when several forms share one file."""
     from agent.render import exchange, html, tables
     from agent.snapshots import snapshot

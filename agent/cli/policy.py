@@ -37,8 +37,11 @@ def validate(ctx: click.Context) -> None:
     number = sum(len(c.file.examples) for c in policy.controls.values())
     if problems:
         raise SpiritlevelError(f"{len(problems)} problems in {len(policy.controls)} controls.")
-    say(ctx, f"{len(policy.controls)} controls with {number} examples, {len(policy.profiles)} profiles"
-             f"{', trust.yml' if inside else ''}: all well.")
+    say(
+        ctx,
+        f"{len(policy.controls)} controls with {number} examples, {len(policy.profiles)} profiles"
+        f"{', trust.yml' if inside else ''}: all well.",
+    )
 
 
 @click.command("plan")
@@ -57,15 +60,22 @@ def plan(ctx: click.Context, selection: Selection, form: str) -> None:
         first = group[0]
         facts = module(first.target.platform)
         steps = facts.plan(first.wanted) if facts else []
-        out.append({"platform": first.target.platform, "targets": [j.target.id for j in group],
-                    "steps": [{"what": s.what, "rights": list(s.rights), "feeds": list(s.feeds)} for s in steps]})
+        out.append(
+            {
+                "platform": first.target.platform,
+                "targets": [j.target.id for j in group],
+                "steps": [{"what": s.what, "rights": list(s.rights), "feeds": list(s.feeds)} for s in steps],
+            }
+        )
     waiting = sorted({(n.control, m) for j in jobs for n, _ in j.not_covered for m in n.missing})
     if form == "json":
         print_json({"asks": out, "not_covered": [{"control": c, "set": m} for c, m in waiting]})
         return
     for group_ in out:
         names = group_["targets"]
-        click.echo(f"{group_['platform']}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+        click.echo(
+            f"{group_['platform']}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        )
         for step in group_["steps"]:
             rights = f"   needs: {', '.join(step['rights'])}" if step["rights"] else ""
             click.echo(f"  {step['what']}{rights}")
@@ -82,9 +92,14 @@ def schema(ctx: click.Context, kind: str | None) -> None:
     from agent import files
     from agent.errors import suggest
 
-    kinds = {"trust": files.TrustFile, "control": files.ControlFile, "profile": files.ProfileFile,
-             "exceptions": files.ExceptionsFile, "attestations": files.AttestationsFile,
-             "site-parameters": files.SiteParametersFile}
+    kinds: dict[str, type[files.File]] = {
+        "trust": files.TrustFile,
+        "control": files.ControlFile,
+        "profile": files.ProfileFile,
+        "exceptions": files.ExceptionsFile,
+        "attestations": files.AttestationsFile,
+        "site-parameters": files.SiteParametersFile,
+    }
     if kind is None:
         for name in kinds:
             click.echo(name)

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 @click.command("scan")
 @selection_options
-@click.option("--workers", type=click.IntRange(1, 200), default=None, help="Targets read at once. Default: trust.yml's.")
+@click.option(
+    "--workers", type=click.IntRange(1, 200), default=None, help="Targets read at once. Default: trust.yml's."
+)
 @click.option("--timeout", type=click.FloatRange(5, 3600), default=120.0, show_default=True, help="Seconds per target.")
 @click.option("--resume", is_flag=True, help="Finish the last scan, if it was interrupted.")
 @FAIL_ON
 @FORMAT
 @click.pass_context
-def scan(ctx: click.Context, selection: Selection, workers: int | None, timeout: float, resume: bool, fail_on: str,
-         form: str) -> None:
+def scan(
+    ctx: click.Context, selection: Selection, workers: int | None, timeout: float, resume: bool, fail_on: str, form: str
+) -> None:
     """Collect, judge and save. Then say what is wrong."""
     from agent.results import exit_code
     from agent.scan import Options
@@ -71,8 +74,14 @@ def run_scan(ctx: click.Context, planner: Planner, store: Store, selection: Sele
         return run(planner, store, selection, options, lambda e: _line(ctx, e))
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  console=console(ctx, stderr=True), transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(ctx, stderr=True),
+        transient=True,
+    ) as bar:
         tasks: dict[str, Any] = {}
         names = {k: s.name for k, s in planner.trust.schools.items()}
 
@@ -105,15 +114,19 @@ def summary(outcome: Outcome, findings: list[Standing]) -> dict[str, Any]:
     """A scan's outcome for programs."""
     from agent.results import counts
 
-    return {"run": outcome.run.id, "targets": {k: {"state": v.value, "detail": outcome.details.get(k, "")}
-                                              for k, v in sorted(outcome.states.items())},
-            "findings": counts(findings)}
+    return {
+        "run": outcome.run.id,
+        "targets": {
+            k: {"state": v.value, "detail": outcome.details.get(k, "")} for k, v in sorted(outcome.states.items())
+        },
+        "findings": counts(findings),
+    }
 
 
 def print_summary(ctx: click.Context, planner: Planner, outcome: Outcome, findings: list[Standing]) -> None:
     """A row per school (and one for what the trust owns), then one sentence of what to do next."""
-    from agent.results import counts
     from agent.model import TargetState
+    from agent.results import counts
 
     names = {**{k: s.name for k, s in planner.trust.schools.items()}, "": "The trust (shared)"}
     rows = []
@@ -128,7 +141,10 @@ def print_summary(ctx: click.Context, planner: Planner, outcome: Outcome, findin
     show_table(ctx, ["School", "Targets", "Not reached", "Drift", "Unknown", "Excepted", "Met"], rows)
     total = counts(findings)
     if total["fail"]:
-        say(ctx, f"{total['fail']} findings have drifted: `spiritlevel drift` lists them, `spiritlevel report` writes pages.")
+        say(
+            ctx,
+            f"{total['fail']} findings have drifted: `spiritlevel drift` lists them, `spiritlevel report` writes pages.",
+        )
     elif total["unknown"]:
         say(ctx, f"No drift was seen, and {total['unknown']} things could not be read: `spiritlevel doctor` says why.")
     else:
@@ -163,16 +179,24 @@ def collect(ctx: click.Context, selection: Selection, timeout: float, output: st
         for job in planner.jobs(selection):
             e = read(job.target, job.wanted, planner.trust.folder, Limits(timeout), credentials, stop)
             bad = bad or e.state is not TargetState.COLLECTED
-            body = {"target": e.target.id, "platform": e.target.platform, "state": e.state.value, "detail": e.detail,
-                    "as_of": e.as_of.isoformat(), "ids": dict(e.ids),
-                    "facts": {n: to_json(r.value) for n, r in e.facts.items()}}
+            body = {
+                "target": e.target.id,
+                "platform": e.target.platform,
+                "state": e.state.value,
+                "detail": e.detail,
+                "as_of": e.as_of.isoformat(),
+                "ids": dict(e.ids),
+                "facts": {n: to_json(r.value) for n, r in e.facts.items()},
+            }
             f.write(json.dumps(body, ensure_ascii=True) + "\n")
     ctx.exit(3 if bad else 0)
 
 
 @click.command("evaluate")
 @selection_options
-@click.option("--run", "run_name", default="last", show_default=True, help="Run whose evidence to judge: id, date, last.")
+@click.option(
+    "--run", "run_name", default="last", show_default=True, help="Run whose evidence to judge: id, date, last."
+)
 @FAIL_ON
 @FORMAT
 @click.pass_context
@@ -196,8 +220,17 @@ def evaluate(ctx: click.Context, selection: Selection, run_name: str, fail_on: s
             for f in judge_job(planner, planner.job(target, selection, evidence), evidence):
                 control = planner.policy.controls[f.control]
                 if chosen(f, control, target, selection):
-                    out.append(Standing(f, control, target, Change.NONE, (), "",
-                                        cover(planner.trust.exceptions, f, target, kept.as_of.date())))
+                    out.append(
+                        Standing(
+                            f,
+                            control,
+                            target,
+                            Change.NONE,
+                            (),
+                            "",
+                            cover(planner.trust.exceptions, f, target, kept.as_of.date()),
+                        )
+                    )
         if not out:
             raise UsageError("nothing is left to judge.", "See `spiritlevel list targets`.")
         from agent.cli.looking import print_findings

@@ -36,8 +36,10 @@ FILES = {
 def init(ctx: click.Context, folder: Path) -> None:
     """Make a starter trust folder in DIR (default: here), commented. Never overwrites a file."""
     if (folder / "trust.yml").exists():
-        raise UsageError(f"there is a trust.yml in {folder} already; nothing was changed.",
-                         "Name another folder: spiritlevel init DIR.")
+        raise UsageError(
+            f"there is a trust.yml in {folder} already; nothing was changed.",
+            "Name another folder: spiritlevel init DIR.",
+        )
     made, kept = [], []
     for template, name in FILES.items():
         path = folder / name
@@ -59,13 +61,24 @@ def init(ctx: click.Context, folder: Path) -> None:
 @selection_options
 @click.option("--learn-host-keys", is_flag=True, help="Show the keys of hosts that are not known yet, and ask.")
 @click.option("--yes", is_flag=True, help="With --learn-host-keys: believe them all without asking.")
-@click.option("--kit", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Write what an administrator needs to grant read-only access. Touches no target.")
+@click.option(
+    "--kit",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what an administrator needs to grant read-only access. Touches no target.",
+)
 @click.option("--timeout", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Seconds per target.")
 @FORMAT
 @click.pass_context
-def doctor(ctx: click.Context, selection: Selection, learn_host_keys: bool, yes: bool, kit: Path | None, timeout: float,
-           form: str) -> None:
+def doctor(
+    ctx: click.Context,
+    selection: Selection,
+    learn_host_keys: bool,
+    yes: bool,
+    kit: Path | None,
+    timeout: float,
+    form: str,
+) -> None:
     """Check reachability, credentials and permissions; say what is missing and how to grant it.
 
     Exit codes: 0 all well, 3 something is missing, 2 the files are wrong.
@@ -102,28 +115,43 @@ def _examine(ctx: click.Context, planner: Planner, selection: Selection, timeout
         stop.set()
     checkups = [found[i] for i in range(len(jobs))]
     if form == "json":
-        print_json([{"target": c.target.id, "school": c.target.school, "serves": list(c.target.serves),
-                     "platform": c.target.platform, "state": c.state.value, "missing": c.missing, "grant": c.grant}
-                    for c in checkups])
+        print_json(
+            [
+                {
+                    "target": c.target.id,
+                    "school": c.target.school,
+                    "serves": list(c.target.serves),
+                    "platform": c.target.platform,
+                    "state": c.state.value,
+                    "missing": c.missing,
+                    "grant": c.grant,
+                }
+                for c in checkups
+            ]
+        )
     else:
         names = {k: s.name for k, s in planner.trust.schools.items()}
-        rows = [(names[school] if school else "The trust", c.target.name, c.state.value,
-                 f"{c.missing} {c.grant}".strip())
-                for c in checkups for school in (c.target.school or "",)]
+        rows = [
+            (names[school] if school else "The trust", c.target.name, c.state.value, f"{c.missing} {c.grant}".strip())
+            for c in checkups
+            for school in (c.target.school or "",)
+        ]
         show_table(ctx, ["School", "Target", "State", "What is missing, and how to grant it"], sorted(rows))
     bad = [c for c in checkups if c.state in (State.MISSING, State.NOT_REACHED)]
     if bad:
         say(ctx, f"{len(bad)} of {len(checkups)} targets need something.")
     elif all(c.state is State.NOT_COVERED for c in checkups):
-        raise UsageError("nothing was looked at: no control reads any of these targets.", "See `spiritlevel list controls`.")
+        raise UsageError(
+            "nothing was looked at: no control reads any of these targets.", "See `spiritlevel list controls`."
+        )
     else:
         say(ctx, "All well.")
     return 3 if bad else 0
 
 
 def _learn(ctx: click.Context, planner: Planner, selection: Selection, yes: bool, seconds: float) -> int:
-    """Show unknown host keys, ask, and append those that a person believes. Exit code 3 when some host stays unknown."""
-    from agent.doctor import Shown, learn, parallel, unknown_keys
+    """Show unknown host keys, ask, and append those that a person believes. 3 when some host stays unknown."""
+    from agent.doctor import learn, parallel, unknown_keys
 
     targets = [t for t in planner.select(selection) if t.platform == "linux"]
     if not targets:
@@ -158,8 +186,10 @@ def _asked(shown: Shown) -> bool:
     try:
         return click.confirm(f"Is that right? Add it to {shown.file}", default=False)
     except click.Abort:
-        raise SpiritlevelError("nobody answered, so no further key was learnt.",
-                               "Compare the fingerprints with the hosts', then run again with --yes.") from None
+        raise SpiritlevelError(
+            "nobody answered, so no further key was learnt.",
+            "Compare the fingerprints with the hosts', then run again with --yes.",
+        ) from None
 
 
 __all__ = ["doctor", "init"]

@@ -62,11 +62,11 @@ class PlayResult:
 
 def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = (), skip_tags: Sequence[str] = (),
          credentials: Mapping[str, Mapping[str, str]] | None = None, tell: Callable[[Task], None] = lambda _: None,
-         timeout: int = 6 * 3600) -> PlayResult:
+         timeout: int = 6 * 3600, environment: Mapping[str, str] | None = None) -> PlayResult:
     """Run `site.yml` of a bundle with its inventory; with `check` nothing is changed and differences are shown.
 
     `credentials` are connection variables by host, values resolved; they live in a folder of 0700 for the run only.
-    Raises `SpiritlevelError` where Ansible cannot run at all.
+    `environment` is added to ours. Raises `SpiritlevelError` where Ansible cannot run at all.
     """
     try:
         import ansible_runner
@@ -89,7 +89,7 @@ def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = ()
                 private_data_dir=str(private), project_dir=str(folder), playbook=str(folder / "site.yml"),
                 inventory=[str(folder / "inventory.yml"), *inventories], limit=limit or None, cmdline=shlex.join(words),
                 quiet=True, suppress_env_files=True, event_handler=event,
-                timeout=timeout, envvars={**_ENVIRONMENT, "PATH": _path()})
+                timeout=timeout, envvars={**_ENVIRONMENT, "PATH": _path(), **(environment or {})})
         except (OSError, ansible_runner.exceptions.AnsibleRunnerException) as e:
             raise SpiritlevelError(f"ansible-playbook could not be run: {_line(str(e))}.",
                                    "Check that ansible-core is installed beside spiritlevel.") from None
@@ -180,7 +180,8 @@ def _diff(diffs: Any) -> str:
         if "prepared" in diff:
             out.append(str(diff["prepared"]))
             continue
-        old, new = ((s if isinstance(s, str) else dump(s)).splitlines() for s in (diff.get("before", ""), diff.get("after", "")))
+        sides = (diff.get("before", ""), diff.get("after", ""))
+        old, new = ((s if isinstance(s, str) else dump(s)).splitlines() for s in sides)
         was, now = (str(diff.get(f"{side}_header") or side) for side in ("before", "after"))
         out.append("\n".join(difflib.unified_diff(old, new, was, now, lineterm="", n=2)))
     text = "\n".join(filter(None, out))

@@ -16,7 +16,7 @@ USUAL_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 _TAKES_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
 FOLDER = "spiritlevel_folder"
-"""Setting that names the trust's folder: relative file names of the inventory start there, and so does `known_hosts`."""
+"""Setting that names the trust's folder: relative file names of the inventory start there, as does `known_hosts`."""
 _DETOURS = {"proxyjump": "ProxyJump", "proxycommand": "ProxyCommand", "j": "ProxyJump"}
 
 
@@ -35,7 +35,7 @@ class Login:
     passphrase: str
     known_hosts: tuple[Path, ...]
     learn_to: Path | None = None
-    """Where a host key that a person has confirmed is added; None where the inventory says that there is no such file."""
+    """Where a host key that a person has confirmed goes; None where the inventory says that there is no such file."""
 
     @property
     def usual_key_files(self) -> tuple[Path, ...]:
@@ -52,8 +52,10 @@ def login(name: str, settings: Mapping[str, Any]) -> Login:
     options = _options(settings)
     for key, word in _DETOURS.items():
         if options.get(key, "none").lower() != "none":
-            raise Unreachable(f"{name} is behind a {word}, which this client does not speak.",
-                              "Scan it from a machine that reaches it directly.")
+            raise Unreachable(
+                f"{name} is behind a {word}, which this client does not speak.",
+                "Scan it from a machine that reaches it directly.",
+            )
     host = _first(settings, "ansible_host", "ansible_ssh_host") or name
     port = _first(settings, "ansible_port", "ansible_ssh_port") or options.get("port") or "22"
     if not port.isdecimal() or not 0 < int(port) < 65536:

@@ -48,38 +48,74 @@ NOT_SCANNED: Mapping[str, str] = {
 }
 
 
-def write_trust(folder: Path, *, ldap_url: str, bind: str, ca_file: str, tenant_id: str, client_id: str,
-                authority: str, graph_url: str) -> None:
+def write_trust(
+    folder: Path,
+    *,
+    ldap_url: str,
+    bind: str,
+    ca_file: str,
+    tenant_id: str,
+    client_id: str,
+    authority: str,
+    graph_url: str,
+) -> None:
     """trust.yml, the profile and the attestations. Secrets are referred to, in secrets/, as in any trust."""
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
-    lines = ["# The trust of the demonstration. Its schools do not exist; its servers are stand-ins on this machine.",
-             "name: Northfield Learning Trust", "timezone: Europe/London", "profile: trust", "schools:"]
+    lines = [
+        "# The trust of the demonstration. Its schools do not exist; its servers are stand-ins on this machine.",
+        "name: Northfield Learning Trust",
+        "timezone: Europe/London",
+        "profile: trust",
+        "schools:",
+    ]
     for key, name, phase, code, domain, urn in SCHOOLS:
         lines += [
-            f"  {key}:", f"    name: {name}", f"    urn: {urn}", f"    phase: {phase}", f"    code: {code}",
+            f"  {key}:",
+            f"    name: {name}",
+            f"    urn: {urn}",
+            f"    phase: {phase}",
+            f"    code: {code}",
             f"    inventory: inventories/{key}.yml",
             f'    directory: {{use: trust-ad, ou: "OU={code},OU=Schools,{{base_dn}}", upn_suffix: {domain}}}',
             f'    tenant: {{use: trust-m365, domains: [{domain}], device_names: "^{code}-"}}',
             f"    not_scanned: {NOT_SCANNED[key]}",
         ]
     lines += [
-        "directories:", "  trust-ad:", f"    url: {ldap_url}", f"    bind: {bind}", "    password: file:secrets/ldap.txt",
-        f"    ca_file: {ca_file}", f'    base_dn: "{BASE_DN}"',
-        "tenants:", "  trust-m365:", f"    tenant_id: {tenant_id}", f"    client_id: {client_id}",
-        "    secret: file:secrets/m365.txt", f"    authority: {authority}", f"    graph_url: {graph_url}",
+        "directories:",
+        "  trust-ad:",
+        f"    url: {ldap_url}",
+        f"    bind: {bind}",
+        "    password: file:secrets/ldap.txt",
+        f"    ca_file: {ca_file}",
+        f'    base_dn: "{BASE_DN}"',
+        "tenants:",
+        "  trust-m365:",
+        f"    tenant_id: {tenant_id}",
+        f"    client_id: {client_id}",
+        "    secret: file:secrets/m365.txt",
+        f"    authority: {authority}",
+        f"    graph_url: {graph_url}",
         f"    ca_file: {ca_file}",
     ]
     (folder / "trust.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "profiles" / "trust.yml").write_text(PROFILE, encoding="utf-8")
 
 
-def write_inventory(folder: Path, school: str, hosts: Sequence[tuple[str, Mapping[str, str | int]]], key: Path,
-                    known_hosts: Path) -> None:
+def write_inventory(
+    folder: Path, school: str, hosts: Sequence[tuple[str, Mapping[str, str | int]]], key: Path, known_hosts: Path
+) -> None:
     """An ordinary Ansible inventory of one school, in YAML."""
-    lines = [f"# {school}: an ordinary Ansible inventory.", "all:", "  vars:", "    ansible_user: scan",
-             f"    ansible_ssh_private_key_file: {json.dumps(str(key))}",
-             f"    ansible_ssh_common_args: {json.dumps(f'-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes')}",
-             "  children:", "    servers:", "      hosts:"]
+    lines = [
+        f"# {school}: an ordinary Ansible inventory.",
+        "all:",
+        "  vars:",
+        "    ansible_user: scan",
+        f"    ansible_ssh_private_key_file: {json.dumps(str(key))}",
+        f"    ansible_ssh_common_args: {json.dumps(f'-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes')}",
+        "  children:",
+        "    servers:",
+        "      hosts:",
+    ]
     for name, variables in hosts:
         lines.append(f"        {name}: {{{', '.join(f'{k}: {v}' for k, v in variables.items())}}}")
     path = folder / "inventories" / f"{school}.yml"
@@ -101,8 +137,11 @@ def write_attestations(folder: Path, today: date, entries: Sequence[Mapping[str,
     """attestations.yml: answers given last week, good for a year."""
     lines = ["# Answers of people to what no machine can read."]
     for entry in entries:
-        values = {**entry, "on": (today - timedelta(days=7)).isoformat(),
-                  "expires": (today + timedelta(days=358)).isoformat()}
+        values = {
+            **entry,
+            "on": (today - timedelta(days=7)).isoformat(),
+            "expires": (today + timedelta(days=358)).isoformat(),
+        }
         lines += [f"{'- ' if i == 0 else '  '}{k}: {json.dumps(v)}" for i, (k, v) in enumerate(values.items())]
     (folder / "attestations.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -48,12 +48,26 @@ LOST = ("ash-library",)
 """Answers in the first scan, and is cut off in the second: what was known stays, and is not called resolved."""
 
 EXCEPTIONS: tuple[Mapping[str, object], ...] = (
-    {"control": "ad.machine-account-quota", "reason": "The imaging team joins PCs with ordinary accounts until the new "
-     "build server is in.", "owner": "Head of IT", "days": 12},
-    {"control": "linux.ssh-root-login", "school": "ashdown", "target": "ash-web", "reason": "The supplier of the web "
-     "server signs in as root until the contract ends.", "owner": "Network manager, Ashdown", "days": 120},
-    {"control": "ad.tombstone-lifetime", "reason": "Waited for the second domain controller; this should have been "
-     "looked at again.", "owner": "Head of IT", "days": -9},
+    {
+        "control": "ad.machine-account-quota",
+        "reason": "The imaging team joins PCs with ordinary accounts until the new build server is in.",
+        "owner": "Head of IT",
+        "days": 12,
+    },
+    {
+        "control": "linux.ssh-root-login",
+        "school": "ashdown",
+        "target": "ash-web",
+        "reason": "The supplier of the web server signs in as root until the contract ends.",
+        "owner": "Network manager, Ashdown",
+        "days": 120,
+    },
+    {
+        "control": "ad.tombstone-lifetime",
+        "reason": "Waited for the second domain controller; this should have been looked at again.",
+        "owner": "Head of IT",
+        "days": -9,
+    },
 )
 
 
@@ -74,7 +88,9 @@ class Stage:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def _start(self) -> None:
@@ -86,7 +102,8 @@ class Stage:
         self._graph = self._stack.enter_context(GraphServer(tenant, certs, page_size=100))
         domain = stand_in_domain(self._now)
         self._ldap = self._stack.enter_context(
-            DirectoryServer(domain.entries, ACCOUNTS, *certs, host_name="dc1.ad.northfield.example"))
+            DirectoryServer(domain.entries, ACCOUNTS, *certs, host_name="dc1.ad.northfield.example")
+        )
         key, public = _ssh_key(folder)
         for name, (_, first, _second) in HOSTS.items():
             self._playing[name] = _capture(first)
@@ -94,9 +111,16 @@ class Stage:
         self._ssh = self._stack.enter_context(ReplayHosts(scripts, public))
         known = folder / "known_hosts"
         known.write_text("\n".join(self._ssh.known_hosts_lines()) + "\n", encoding="utf-8")
-        write_trust(folder, ldap_url=f"ldaps://localhost:{self._ldap.ldaps_port}", bind=AUDITOR,
-                    ca_file=str(Path(ca.cert_path).relative_to(folder)), tenant_id=tenant.tenant_id, client_id=DEMO_APP,
-                    authority=self._graph.authority, graph_url=self._graph.url)
+        write_trust(
+            folder,
+            ldap_url=f"ldaps://localhost:{self._ldap.ldaps_port}",
+            bind=AUDITOR,
+            ca_file=str(Path(ca.cert_path).relative_to(folder)),
+            tenant_id=tenant.tenant_id,
+            client_id=DEMO_APP,
+            authority=self._graph.authority,
+            graph_url=self._graph.url,
+        )
         write_secret(folder, "ldap.txt", ACCOUNTS[AUDITOR])
         write_secret(folder, "m365.txt", tenant.clients[DEMO_APP].secret)
         for school, *_ in SCHOOLS:
@@ -109,8 +133,8 @@ class Stage:
         return lambda command, stdin: self._playing[name](command, stdin)
 
     def change(self) -> None:
-        """A week goes by: one host is mended, one gets worse, one is cut off; a password rule is put right, an account
-        goes stale; an old sign-in hole is closed in the tenant."""
+        """A week goes by: one host is mended, one gets worse, one is cut off; an account goes stale; the tenant no longer
+        lets everybody register applications."""
         for name, (_, _first, second) in HOSTS.items():
             self._playing[name] = _capture(second)
         for name in LOST:
@@ -120,12 +144,10 @@ class Stage:
 
 
 def _week_later(entries: list[Entry], now: datetime) -> list[Entry]:
-    """One more account is long unused (its last sign-in moves back by half a year), and history is remembered."""
+    """One more account of Oakfield is long unused: its last sign-in moves back by half a year."""
     out, moved = [], False
     for e in entries:
         values: dict[str, Any] = dict(e.attributes)
-        if "pwdHistoryLength" in values and e.text("objectClass") is not None and "lockoutThreshold" in values:
-            values["pwdHistoryLength"] = (b"24",)
         name = e.text("sAMAccountName") or ""
         if not moved and ",OU=Staff,OU=OAK," in e.dn and e.text("userAccountControl") == "512":
             when = datetime.fromtimestamp(now.timestamp() - 180 * 86400, UTC)
@@ -156,7 +178,8 @@ def _ssh_key(folder: Path) -> tuple[Path, str]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.chmod(0o600)
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH,
-                                       serialization.NoEncryption()))
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return path, public.decode()

@@ -78,7 +78,7 @@ class Applied:
 
 @dataclass(slots=True)
 class Outcome:
-    """What apply came to. `fresh` are (target, control) that did not fail before and do now: a fix may bring new work."""
+    """What apply came to. `fresh` are (target, control) that began to fail: a fix may bring new work."""
 
     applied: list[Applied] = field(default_factory=list)
     fresh: list[tuple[str, str]] = field(default_factory=list)

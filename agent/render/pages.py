@@ -37,6 +37,7 @@ SETTING_LINES = 8
 _PHRASES = {
     Change.REGRESSED: ("drift", "Slipped", "held before, fails now"),
     Change.NEW: ("drift", "New", "fails, and was not known before"),
+    Change.PERSISTING: ("drift", "Grew", "failed before, and more fails now"),
     Change.LOST_SIGHT: ("unknown", "Out of sight", "held before, cannot be read now"),
     Change.RESOLVED: ("met", "Put right", "failed before, holds now"),
     Change.REBASELINED: ("not_applicable", "Rule changed", "judged by a new rule"),

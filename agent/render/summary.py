@@ -230,10 +230,20 @@ class Summary:
 
         Targets that were not reached are one state each, and bring no changes of their own.
         """
-        kinds = (Change.REGRESSED, Change.NEW, Change.LOST_SIGHT, Change.RESOLVED, Change.REBASELINED, Change.RETIRED)
+        kinds = (
+            Change.REGRESSED,
+            Change.NEW,
+            Change.PERSISTING,
+            Change.LOST_SIGHT,
+            Change.RESOLVED,
+            Change.REBASELINED,
+            Change.RETIRED,
+        )
         groups: dict[tuple[Change, str], list[Row]] = defaultdict(list)
         for row in self.rows:
             target = self.targets.get(row.finding.target)
+            if row.change is Change.PERSISTING and not row.new_offenders:
+                continue  # the same as before is no news
             if row.change in kinds and not (target is not None and target.state in GONE):
                 groups[row.change, row.finding.control].append(row)
         found = [

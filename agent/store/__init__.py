@@ -7,7 +7,6 @@ target by target.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -333,9 +332,8 @@ class Store:
         with self._write() as db:
             limit = _iso(now - KEEP_EVIDENCE)
             db.execute(update(RESULTS).where(RESULTS.c.as_of < limit).values(manifest=None))
-            gone = content.sweep(db)
             spans.forget_names(db, f"{now - KEEP_NAMES:%Y%m%dT%H%M%SZ}")
-            return gone
+            return content.sweep(db)  # last: it takes the details with the names away
 
     def record(self, at: datetime, who: str, what: Mapping[str, Any]) -> None:
         """Note an action (a fix applied, an exception added): who, when, what."""

@@ -69,7 +69,8 @@ def _add(db: Connection, table: Table, bodies: Mapping[str, bytes]) -> None:
 
 
 def _among(db: Connection, table: Table, hashes: Iterable[str]) -> list[str]:
-    wanted, out = list(hashes), []
+    wanted = list(hashes)
+    out: list[str] = []
     for i in range(0, len(wanted), 500):  # SQLite takes 999 variables at most in old builds
         out += db.execute(select(table.c.hash).where(table.c.hash.in_(wanted[i : i + 500]))).scalars().all()
     return out

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from agent.change import Past, compare, fresh
+from agent.change import BLIND, Past, compare, fresh
 from agent.model import Change, Finding, Offender, Target, Verdict
 from agent.store import content
-from agent.store.tables import DETAILS, RESULTS, SPANS, TARGETS
+from agent.store.tables import DETAILS, RUNS, SPANS, TARGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +57,31 @@ def save(
     """Lay a run's findings of one target over its spans. Saving the same run twice changes nothing the second time."""
     rows = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
     have = {(r["control"], r["school"]): r for r in rows}
-    before = _previous_run(db, run, target)
+    before = _previous_run(db, run)
     for finding, rule in findings:
         key = (finding.control, finding.school or "")
+        blind = finding.verdict in BLIND
         old = have.get(key)
-        if old is not None and old["digest"] == finding.digest and old["rule"] == rule:
+        if old is not None and old["digest"] == finding.digest and (old["rule"] == rule or blind):
             continue
+        if old is not None and old["first_run"] == run:  # this run has saved another word of it: take that back
+            db.execute(SPANS.delete().where(SPANS.c.id == old["id"]))
+            old = _reopened(db, target, key, before)
+            if old is not None and old["digest"] == finding.digest and (old["rule"] == rule or blind):
+                continue
         past = None
         if old is not None:
             last = _finding(db, old)
             past = Past(last, _known(db, old, last), old["since"])
-        elif (earlier := _closed(db, target, key)) is not None:
+        elif (earlier := _closed(db, target, key)) is not None and earlier["rule"] == rule:
             last = _finding(db, earlier)
             past = Past(last, _known(db, earlier, last), earlier["since"])
+        if old is not None and blind and past is not None and past.known is not None:
+            rule = old["rule"]  # nothing was judged by the new rule yet: its step is told when something is
         changed = compare(finding, past, run, rejudged.get(key))
         detail = content.put_detail(db, _detail(finding))
         if old is not None:
-            if old["first_run"] == run:
-                db.execute(SPANS.delete().where(SPANS.c.id == old["id"]))
-            else:
-                db.execute(update(SPANS).where(SPANS.c.id == old["id"]).values(end_run=before or run))
+            db.execute(update(SPANS).where(SPANS.c.id == old["id"]).values(end_run=before or run))
         db.execute(
             insert(SPANS).values(
                 target=target,
@@ -95,14 +100,18 @@ def save(
         )
 
 
-def _previous_run(db: Connection, run: str, target: str) -> str | None:
-    """The run before this one in which the target had a result."""
-    return db.execute(
-        select(RESULTS.c.run)
-        .where(RESULTS.c.target == target, RESULTS.c.run < run)
-        .order_by(RESULTS.c.run.desc())
-        .limit(1)
-    ).scalar()
+def _previous_run(db: Connection, run: str) -> str | None:
+    """The run before this one, of whatever targets: a span that ends holds up to there."""
+    return db.execute(select(func.max(RUNS.c.id)).where(RUNS.c.id < run)).scalar()
+
+
+def _reopened(db: Connection, target: str, key: tuple[str, str], end: str | None) -> Any:
+    """The span that this run had ended, taken up again; None where there is none."""
+    row = _closed(db, target, key)
+    if row is None or row["end_run"] != end:
+        return None
+    db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(end_run=None))
+    return row
 
 
 def close_missing(db: Connection, run: str, target: str, kept: set[tuple[str, str]]) -> None:
@@ -110,7 +119,7 @@ def close_missing(db: Connection, run: str, target: str, kept: set[tuple[str, st
     rows = db.execute(
         select(SPANS.c.id, SPANS.c.control, SPANS.c.school).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))
     ).all()
-    before = _previous_run(db, run, target) or run
+    before = _previous_run(db, run) or run
     for row in rows:
         if (row.control, row.school) not in kept:
             db.execute(update(SPANS).where(SPANS.c.id == row.id).values(end_run=before))
@@ -123,12 +132,13 @@ def retire(db: Connection, run: str, keep: set[str]) -> list[str]:
     ]
     for target in gone:
         db.execute(update(TARGETS).where(TARGETS.c.id == target).values(retired_run=run))
-        before = _previous_run(db, run, target) or run
+        before = _previous_run(db, run) or run
         for row in (
             db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
         ):
             db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(end_run=before))
-            if row["verdict"] == Verdict.FAIL.value:
+            # what nobody could see any more, but failed when it was last seen, was failing
+            if row["verdict"] == Verdict.FAIL.value or row["change"] == Change.PERSISTING.value:
                 values = {k: v for k, v in row.items() if k not in ("id", "change", "first_run", "end_run", "fresh")}
                 db.execute(
                     insert(SPANS).values(**values, change=Change.RETIRED.value, fresh="[]", first_run=run, end_run=run)

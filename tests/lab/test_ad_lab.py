@@ -26,7 +26,7 @@ ROWS = Path(__file__).resolve().parent.parent / "coverage" / "rows.yml"
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 # Rows whose objects an ordinary account cannot see on a domain controller with Windows' own permissions.
-HIDDEN_FROM_ORDINARY = {"DIR-PWD-007", "DIR-PWD-008", "DIR-PWD-009"}
+HIDDEN_FROM_ORDINARY = {"DIR-PWD-007", "DIR-PWD-008", "DIR-PWD-009", "DIR-PWD-010"}
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from agent import trust as trusts
 from agent.baseline import load_policy
-from agent.model import Evidence, Finding, Offender, TargetState, Verdict
+from agent.connect.ansible import Host, inventory
+from agent.model import Evidence, Finding, Kind, Offender, Target, TargetState, Verdict
 from agent.plan import Planner, Selection
 from agent.remediate import BundleInfo, bundle
 from agent.store import Store
@@ -139,8 +142,19 @@ def make(folder: Path) -> Planner:
 
 
 def load(folder: Path) -> Planner:
-    """Load a trust's folder."""
-    return Planner(trusts.load(folder), load_policy(folder))
+    """Load a trust's folder. Ansible reads each inventory once in a test run."""
+    planner = Planner(trusts.load(folder), load_policy(folder))
+    planner._targets = [Target(h.name, Kind.DEVICE, "linux", school, h.variables, h.groups)
+                        for school, paths in planner.trust.inventories.items() for h in _hosts(paths[0].read_text())]
+    return planner
+
+
+@cache
+def _hosts(text: str) -> list[Host]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "inventory.yml"
+        path.write_text(text)
+        return inventory([path], Path(folder))
 
 
 def fail(control: str, target: str, *labels: str, **more: Any) -> Finding:

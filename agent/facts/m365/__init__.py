@@ -49,7 +49,7 @@ def collect(connection: Graph, wanted: Sequence[str], limits: Limits) -> Collect
     sources = {name: source_of(name) for name in wanted}
     answers: dict[Request, Answer] = {}
     _ask(connection, answers, [r for s in sources.values() for r in s.requests])
-    _ask(connection, answers, [r for s in sources.values() for r in s.follow(answers)])
+    _ask(connection, answers, [r for s in sources.values() for r in _follow(s, answers)])
     licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
     facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
     missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))
@@ -65,10 +65,21 @@ def _ask(connection: Graph, answers: dict[Request, Answer], requests: Sequence[R
         answers.update(zip(fresh, connection.get(fresh), strict=True))
 
 
+_ODD = (KeyError, TypeError, ValueError, AttributeError, SpiritlevelError)
+"""What parsing an answer of a shape that nobody foresaw raises."""
+
+
+def _follow(source: Source, answers: Mapping[Request, Answer]) -> Sequence[Request]:
+    try:
+        return source.follow(answers)
+    except _ODD:
+        return []
+
+
 def _parse(source: Source, answers: Mapping[Request, Answer], licences: Any) -> Any:
     try:
         return source.parse(answers, licences)
-    except (KeyError, TypeError, ValueError, AttributeError, SpiritlevelError) as error:
+    except _ODD as error:
         # An answer of a shape that no parser foresaw: known to be not understood, which is no verdict.
         return Unknown(Reason.UNREADABLE, f"an answer of an unexpected shape ({type(error).__name__})")
 

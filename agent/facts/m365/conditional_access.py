@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SKUS, SOURCES, Answers, Source, Unlicensed
 from agent.facts.m365.tenant import PLATFORM, POLICY
-from agent.facts.m365.values import Json, at, flags, guid, listed, maybe, moment, need, words
+from agent.facts.m365.values import Json, at, flags, guid, listed, maybe, moment, need, objects, words
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, fact
 from agent.model import Partial, Reason, Unknown
 
@@ -281,27 +281,22 @@ def group_named(group: str) -> Request:
 
 def people(value: Any) -> Any:
     """Ids of the users among members; other members (devices, apps, the groups between) are left out."""
-    if isinstance(value, Unknown):
-        return value
-    items: Sequence[Any] = value.items if isinstance(value, Partial) else value or ()
-    ids = [guid(at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".user")]
-    return Partial(tuple(ids), value.why) if isinstance(value, Partial) else ids
+    return members_like(value, "user")
 
 
-def nested(value: Any) -> Any:
-    """Ids of the groups among members."""
-    if isinstance(value, Unknown):
-        return value
-    items: Sequence[Any] = value.items if isinstance(value, Partial) else value or ()
-    ids = [guid(at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".group")]
-    return Partial(tuple(ids), value.why) if isinstance(value, Partial) else ids
+def members_like(value: Any, kind: str) -> Any:
+    """Ids of the members of one kind: a list, a `Partial`, or Unknown when nothing was read."""
+    held, why = objects(value)
+    ids = [guid(at(i, "id")) for i in held if str(at(i, "@odata.type") or "").lower().endswith(f".{kind}")]
+    if why is not None:
+        return Partial(tuple(ids), why) if isinstance(value, (Partial, list)) else why
+    return ids
 
 
 def _named_groups(answers: Answers) -> Iterator[str]:
-    value = answers[POLICIES].value
     seen: set[str] = set()
-    for body in value.items if isinstance(value, Partial) else value if isinstance(value, list) else ():
-        if not isinstance(body, Mapping) or body.get("state") != "enabled":
+    for body in objects(answers[POLICIES].value)[0]:
+        if body.get("state") != "enabled":
             continue
         conditions = body.get("conditions") or {}
         for side in ("includeGroups", "excludeGroups"):
@@ -316,6 +311,8 @@ def _groups(answers: Answers, licences: Any) -> Any:
     policies = _NONE.instead(answers[POLICIES].value, licences)
     if isinstance(policies, Unknown):
         return policies
+    if not isinstance(policies, (list, Partial)):
+        return _odd("policies")
     out = []
     for group in _named_groups(answers):
         members, name = answers[members_of(group)].value, answers[group_named(group)].value
@@ -324,7 +321,7 @@ def _groups(answers: Answers, licences: Any) -> Any:
                 "id": group,
                 "name": need(name, "displayName") if isinstance(name, Mapping) else name,
                 "members": people(members),
-                "groups": nested(members),
+                "groups": members_like(members, "group"),
             }
         )
     return out

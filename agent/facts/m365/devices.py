@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SOURCES, Answers, Source
 from agent.facts.m365.tenant import PLATFORM, _simple
-from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need
+from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, Version, fact
 from agent.model import Partial, Reason, Unknown
 
@@ -309,19 +308,15 @@ def _life(start: Any, end: Any) -> Any:
 
 
 def _credentials(answers: Answers, _: Any) -> Any:
-    value = answers[_APPS].value
-    if isinstance(value, Unknown):
-        return value
-    why = value.why if isinstance(value, Partial) else None
+    apps, why = objects(answers[_APPS].value)
+    if isinstance(answers[_APPS].value, Unknown):
+        return why
     out: list[Any] = []
-    for app in value.items if isinstance(value, Partial) else value if isinstance(value, list) else ():
+    for app in apps:
         for kind, name in (("secret", "passwordCredentials"), ("certificate", "keyCredentials")):
-            held = at(app, name)
-            if held is None and isinstance(app, Mapping):
-                held = []
-            if not isinstance(held, list):
-                out.append(Unknown(Reason.UNREADABLE, name))
-                continue
+            held, lost = objects(app.get(name))
+            if lost is not None:
+                out.append(lost)
             for item in held:
                 start, end = moment(item, "startDateTime"), moment(item, "endDateTime")
                 out.append(

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agent.facts.m365.conditional_access import MEMBER, people
+from agent.facts.m365.conditional_access import MEMBER, members_like, people
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import KEYED, SOURCES, Answers, Source
 from agent.facts.m365.tenant import PLATFORM
-from agent.facts.m365.values import at, guid, listed, maybe, need, words
+from agent.facts.m365.values import at, guid, listed, maybe, need, objects, words
 from agent.facttypes import BOOL, STR, Field, ListOf, Record, fact
-from agent.model import Partial, Reason, Unknown
+from agent.model import Reason, Unknown
 
 _GROUPS = Request(
     "/groups",
@@ -73,10 +73,10 @@ def _membership(path: str, permission: str, inside: Callable[[str], Request]) ->
         lookup = Request(path, permission, ("id", "displayName"), filter=f"displayName eq '{quoted}'")
 
         def found(answers: Answers) -> Any:
-            value = answers[lookup].value
-            if isinstance(value, (Unknown, Partial)):
-                return value if isinstance(value, Unknown) else value.why
-            ids = [guid(at(i, "id")) for i in value or ()]
+            held, why = objects(answers[lookup].value)
+            if why is not None:
+                return why
+            ids = [guid(need(i, "id")) for i in held]
             if len(ids) > 1:
                 return Unknown(Reason.UNREADABLE, f"{len(ids)} objects are called {key!r}: name it by its id")
             return ids[0] if ids else None
@@ -99,11 +99,7 @@ def _members(value: Any) -> Any:
     """{people, devices}: ids of users and of devices; None when the object is not there."""
     if value is None or isinstance(value, Unknown):
         return value
-    items = value.items if isinstance(value, Partial) else value
-    devices: Any = [guid(at(i, "id")) for i in items if str(at(i, "@odata.type") or "").endswith(".device")]
-    if isinstance(value, Partial):
-        devices = Partial(tuple(devices), value.why)
-    return {"people": people(value), "devices": devices}
+    return {"people": people(value), "devices": members_like(value, "device")}
 
 
 _MEMBERS = Record(

@@ -9,9 +9,9 @@ from agent.facts.m365.conditional_access import MEMBER, members_of, people
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SKUS, SOURCES, Answers, Source, Unlicensed
 from agent.facts.m365.tenant import PLATFORM
-from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, words
+from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects, words
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, fact
-from agent.model import Partial, Reason, Unknown
+from agent.model import Reason, Unknown
 
 # Microsoft's product ids of the school licences (Office 365 A1 and A3, Microsoft 365 A3 and A5).
 _STUDENT = frozenset(
@@ -86,16 +86,9 @@ def _last(activity: Any) -> Any:
 
 
 def _users(answers: Answers, _: Any) -> Any:
-    seen = answers[_SIGN_INS].value
-    items = seen.items if isinstance(seen, Partial) else seen if isinstance(seen, list) else ()
-    activity = {guid(at(i, "id")): _last(at(i, "signInActivity")) for i in items}
-    missing: Unknown
-    if isinstance(seen, Unknown):
-        missing = seen
-    elif isinstance(seen, Partial):
-        missing = seen.why
-    else:
-        missing = Unknown(Reason.UNREADABLE, "not in the list of sign-ins")
+    seen, missing = objects(answers[_SIGN_INS].value)
+    activity = {guid(at(i, "id")): _last(at(i, "signInActivity")) for i in seen}
+    missing = missing or Unknown(Reason.UNREADABLE, "not in the list of sign-ins")
 
     def parse(body: Json) -> dict[str, Any]:
         key = guid(need(body, "id"))
@@ -206,9 +199,8 @@ def _kind(body: Json) -> Any:
 def _role_groups(answers: Answers) -> list[Request]:
     found: dict[Request, None] = {}
     for request in (_ASSIGNED, _ELIGIBLE):
-        value = answers[request].value
-        for body in value.items if isinstance(value, Partial) else value if isinstance(value, list) else ():
-            if isinstance(body, Mapping) and _kind(body) == "group" and isinstance(body.get("principalId"), str):
+        for body in objects(answers[request].value)[0]:
+            if _kind(body) == "group" and isinstance(body.get("principalId"), str):
                 found[members_of(guid(body["principalId"]))] = None
     return list(found)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SKUS, SOURCES, Answers, Source
-from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, single, words
+from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects, single, words
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, FactType, Field, ListOf, Record, fact
-from agent.model import Partial, Reason, Unknown
+from agent.model import Reason, Unknown
 
 PLATFORM = "m365"
 POLICY = "Policy.Read.All"
@@ -25,20 +25,17 @@ _LIVE = ("Enabled", "Warning")
 
 def licences_of(answers: Answers) -> Any:
     """Short names of the plans in force, sorted; Unknown when the subscriptions could not all be read."""
-    value = answers[SKUS].value
-    if isinstance(value, Partial):
-        return value.why
-    if isinstance(value, Unknown):
-        return value
-    if not isinstance(value, list):
-        return Unknown(Reason.UNREADABLE, "subscribedSkus is no list")
+    skus, why = objects(answers[SKUS].value)
+    if why is not None:
+        return why
     found: set[str] = set()
-    for sku in value:
-        if at(sku, "capabilityStatus") not in _LIVE:
-            continue
-        for plan in at(sku, "servicePlans") or []:
-            if at(plan, "provisioningStatus") == "Success":
-                found.update(_PLANS.get(str(at(plan, "servicePlanName")), ()))
+    for sku in skus:
+        plans, why = objects(sku.get("servicePlans"))
+        if why is not None:
+            return why
+        if sku.get("capabilityStatus") in _LIVE:
+            names = [str(p.get("servicePlanName")) for p in plans if p.get("provisioningStatus") == "Success"]
+            found.update(short for name in names for short in _PLANS.get(name, ()))
     return sorted(found)
 
 
@@ -265,14 +262,15 @@ _DEFAULTS = {
 
 def _setting_values(answers: Answers, template: str) -> dict[str, str] | Unknown:
     """Settings in force by name: the tenant's own object over the template's defaults."""
-    own, templates = answers[_SETTINGS].value, answers[_TEMPLATES].value
-    if isinstance(own, (Unknown, Partial)):
-        return own if isinstance(own, Unknown) else own.why
+    own, why = objects(answers[_SETTINGS].value)
+    if why is not None:
+        return why
+    templates, _ = objects(answers[_TEMPLATES].value)
     values = dict(_DEFAULTS[template])
     for held, key, name in ((templates, "id", "defaultValue"), (own, "templateId", "value")):
-        for item in held if isinstance(held, list) else []:
-            if guid(at(item, key)) == template:
-                values.update({str(at(v, "name")): str(at(v, name) or "") for v in at(item, "values") or []})
+        for item in held:
+            if guid(item.get(key)) == template:
+                values.update({str(at(v, "name")): str(at(v, name) or "") for v in objects(item.get("values"))[0]})
     return values
 
 

@@ -92,6 +92,20 @@ def listed(answer: Answer, parse: Callable[[Json], Any]) -> Any:
     return Partial(tuple(parsed), why) if why else parsed
 
 
+def objects(value: Any) -> tuple[list[Json], Unknown | None]:
+    """A collection's objects, and why some or all may be missing; None (no such collection) holds none."""
+    if isinstance(value, Unknown):
+        return [], value
+    why = value.why if isinstance(value, Partial) else None
+    items = value.items if isinstance(value, Partial) else [] if value is None else value
+    if not isinstance(items, (list, tuple)):
+        return [], Unknown(Reason.UNREADABLE, "no list came where a list was asked for")
+    held = [item for item in items if isinstance(item, Mapping)]
+    if len(held) < len(items):
+        why = why or Unknown(Reason.UNREADABLE, "an item of the list is no object")
+    return held, why
+
+
 def single(answer: Answer, parse: Callable[[Json], Any]) -> Any:
     """One object. A service that wraps it in a list of one is understood too."""
     value = answer.value
