@@ -169,11 +169,11 @@ class Policy:
                 continue
             holds = set(control.placeholders)
             fill(list(mine.values()), {}, seen=holds)
-            if scope == "items" and school is None and holds & {"code", "upn_suffix"}:
+            if school is None and holds & {"code", "upn_suffix"}:
                 continue
-            # Left as it stands, a placeholder would be compared letter by letter, and everything would fail it.
-            if bare := tuple(sorted(p for p in holds & {"code", "codes", "upn_suffix"} if not fills.get(p))):
-                missing.append(NotCovered(cid, bare))
+            # What trust.yml should have said; the directory's base is the target's to tell.
+            if unset := tuple(n for n in ("code", "codes", "upn_suffix") if n in holds and not fills.get(n)):
+                missing.append(NotCovered(cid, unset))
                 continue
             rules.append(self._rule(control, mine, fills, school.key if school and scope == "items" else ""))
         return Baseline(tuple(rules), tuple(missing))

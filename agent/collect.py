@@ -92,6 +92,12 @@ def credential_key(target: Target) -> str:
     return f"{target.platform}:{s.get('ansible_user')}:{key}"
 
 
+def usual_limits(target: Target) -> Limits:
+    """Limits that suit a kind of target: two minutes for a device; fifteen for a directory or tenant, which hold a
+    whole trust and whose pages are throttled (sign-ins: five requests in ten seconds)."""
+    return Limits() if target.kind is Kind.DEVICE else Limits(900.0, 512 << 20)
+
+
 def module(platform: str) -> ModuleType | None:
     """The fact module of a platform, or None where spiritlevel has none yet."""
     return importlib.import_module(f"agent.facts.{platform}") if platform in REGISTRY.platforms() else None

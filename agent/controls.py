@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.condition import ConditionError, Context, Node, compile_condition
+from agent.condition import ConditionError, Context, Node, compile_condition, fill
 from agent.condition.operators import DURATION, literal
 from agent.errors import ConfigError
 from agent.facttypes import BOOL, INT, REGISTRY, STR
@@ -126,16 +126,12 @@ def rule(
     reads, _ = expand(control.platform, names)
     derived_clock = any(s.derive.clock for s in _derived(control.platform, names))
     values = {n: parameters[n] for n in control.uses if n in parameters}
-    return Rule(
-        control,
-        values,
-        fills,
-        check,
-        when,
-        tuple(sorted(reads)),
-        ctx.clock or derived_clock,
-        rule_digest(control, values, {n: fills.get(n) for n in sorted(control.placeholders)}),
-    )
+    held = {*control.placeholders, *ctx.placeholders}
+    fill(list(values.values()), {}, seen=held)
+    # The directory's base is read from the target: it is no part of the rule, and may be out of sight for a night.
+    filled = {n: fills.get(n) for n in sorted(held - {"base_dn"})}
+    digest = rule_digest(control, values, filled)
+    return Rule(control, values, fills, check, when, tuple(sorted(reads)), ctx.clock or derived_clock, digest)
 
 
 def rule_digest(control: Control, values: Mapping[str, Any], fills: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 NAMED = 6
 """Things named on one line; the rest is counted."""
+_NO_FAULT = (Reason.NOT_LICENSED, Reason.BY_CHOICE, Reason.NOT_SUPPORTED, Reason.NOT_COLLECTED)
+"""Reasons that nobody can mend by granting something: there is none, or the other side does not know itself."""
 KIT = "`spiritlevel doctor --kit DIR` writes what an administrator needs to grant it."
 
 
@@ -149,13 +151,13 @@ def _shared(evidence: Evidence) -> Checkup:
         for why in unknowns(reading.value):
             if why.reason is Reason.PERMISSION:
                 lacking[why.detail or name] += 1
-            elif why.reason not in (Reason.NOT_LICENSED, Reason.BY_CHOICE, Reason.NOT_SUPPORTED):
+            elif why.reason not in _NO_FAULT:
                 other[f"{name} ({why})"] += 1
     if not lacking and not other:
         return Checkup(target, State.WELL)
     parts = []
     if lacking:
-        what = "Graph permissions are missing" if target.kind is Kind.TENANT else "it may not"
+        what = "Graph permissions are missing" if target.kind is Kind.TENANT else "the account may not"
         parts.append(f"{what}: {named([w for w, _ in lacking.most_common()])}.")
     if other:
         parts.append(f"Not read: {named(list(other))}.")

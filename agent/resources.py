@@ -6,6 +6,7 @@ a wheel carries them inside it, under `agent/_data/`.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from agent.errors import SpiritlevelError
@@ -33,3 +34,9 @@ def data_dir(kind: str, package: Path | None = None) -> Path:
         f"The files that ship with spiritlevel are not where they should be: {installed} is missing.",
         "Install spiritlevel again.",
     )
+
+
+def tool(name: str) -> str:
+    """Path of a program that comes with a library of ours (`ansible-vault`), the one beside this Python first."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else name

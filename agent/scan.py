@@ -7,10 +7,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.collect import Credentials, collect, nothing
+from agent.collect import Credentials, collect, nothing, usual_limits
 from agent.conform import to_json
 from agent.errors import UsageError
 from agent.evaluate import Case, judge
@@ -35,10 +35,10 @@ class Event:
 
 @dataclass(slots=True)
 class Options:
-    """How to scan. `workers` at once; `limits` per target; `resume` takes the last interrupted run up again."""
+    """How to scan. `workers` at once; `limits` per target (default: by its kind); `resume`: finish the last run."""
 
     workers: int = 20
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
     resume: bool = False
 
 
@@ -131,7 +131,14 @@ def _work(
                 return
             fault = ""
             try:
-                evidence = collect(job.target, job.wanted, planner.trust.folder, options.limits, credentials, stop)
+                evidence = collect(
+                    job.target,
+                    job.wanted,
+                    planner.trust.folder,
+                    options.limits or usual_limits(job.target),
+                    credentials,
+                    stop,
+                )
             except Exception as e:  # a fault of ours: this target is unknown, the run goes on, and it is told
                 fault = f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}"
                 evidence = nothing(

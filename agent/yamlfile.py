@@ -27,6 +27,12 @@ MAX_BYTES = 4 << 20
 MAX_NODES = 200_000
 """Far above any file that a person writes; below what aliases of aliases could make of a small one."""
 
+MAX_DIGITS = 4000
+"""Longer ones stay words: Python refuses to read them as numbers."""
+MAX_DEPTH = 60
+SHALLOW = 4096
+"""Characters below which no nesting can be deep enough to matter (each level takes one)."""
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z|0o[0-7]+\Z")
@@ -85,6 +91,7 @@ def read(path: Path, shown: str = "") -> Document:
 def parse(text: str, name: str = "<text>") -> Document:
     """Parse YAML 1.2 text. Raises `ConfigError`."""
     try:
+        _bounded(text, name)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 0
@@ -98,10 +105,25 @@ def parse(text: str, name: str = "<text>") -> Document:
     return Document(data, name, lines)
 
 
+def _bounded(text: str, name: str) -> None:
+    """Refuse text nested so deeply that the C parser, which recurses without a limit, would take the process down."""
+    if len(text) < SHALLOW:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark: Any = event.start_mark
+                raise ConfigError("is too large or nested too deeply.", file=name, line=mark.line + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
 def _build(node: Any, path: Path_, lines: dict[Path_, int], name: str) -> Any:
     line = node.start_mark.line + 1
     lines[path] = line
-    if len(lines) > MAX_NODES or len(path) > 60:
+    if len(lines) > MAX_NODES or len(path) > MAX_DEPTH:
         raise ConfigError("is too large or nested too deeply.", file=name, line=line)
     if isinstance(node, yaml.MappingNode):
         _tag(node, ("tag:yaml.org,2002:map",), path, name)
@@ -141,7 +163,7 @@ def _scalar(node: Any, path: Path_, name: str) -> Any:
     )
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.match(text):
+    if _INT.match(text) and len(text) <= MAX_DIGITS:
         return int(text)
     if _HEX.match(text):
         return int(text, 0)

@@ -21,18 +21,27 @@ if TYPE_CHECKING:
     from agent.store import Store
 
 
+TIMEOUT_HELP = "Seconds per target. Default: 120 for a device, 900 for a directory or tenant."
+
+
 @click.command("scan")
 @selection_options
 @click.option(
     "--workers", type=click.IntRange(1, 200), default=None, help="Targets read at once. Default: trust.yml's."
 )
-@click.option("--timeout", type=click.FloatRange(5, 3600), default=120.0, show_default=True, help="Seconds per target.")
+@click.option("--timeout", type=click.FloatRange(5, 3600), default=None, help=TIMEOUT_HELP)
 @click.option("--resume", is_flag=True, help="Finish the last scan, if it was interrupted.")
 @FAIL_ON
 @FORMAT
 @click.pass_context
 def scan(
-    ctx: click.Context, selection: Selection, workers: int | None, timeout: float, resume: bool, fail_on: str, form: str
+    ctx: click.Context,
+    selection: Selection,
+    workers: int | None,
+    timeout: float | None,
+    resume: bool,
+    fail_on: str,
+    form: str,
 ) -> None:
     """Collect, judge and save. Then say what is wrong."""
     from agent.results import exit_code
@@ -40,7 +49,7 @@ def scan(
 
     planner = open_trust(ctx)
     with open_store(planner, create=True) as store:
-        options = Options(workers or planner.trust.file.workers, Limits(timeout), resume)
+        options = Options(workers or planner.trust.file.workers, Limits(timeout) if timeout else None, resume)
         outcome = run_scan(ctx, planner, store, selection, options)
         findings = of_run(planner, store, outcome, selection)
         if form == "json":
@@ -143,7 +152,7 @@ def print_summary(ctx: click.Context, planner: Planner, outcome: Outcome, findin
     if total["fail"]:
         say(
             ctx,
-            f"{total['fail']} findings have drifted: `spiritlevel drift` lists them, `spiritlevel report` writes pages.",
+            f"{total['fail']} findings have drifted: `spiritlevel drift` lists them, `spiritlevel report` writes it up.",
         )
     elif total["unknown"]:
         say(ctx, f"No drift was seen, and {total['unknown']} things could not be read: `spiritlevel doctor` says why.")
@@ -160,15 +169,15 @@ def write_faults(planner: Planner, faults: list[str]) -> None:
 
 @click.command("collect")
 @selection_options
-@click.option("--timeout", type=click.FloatRange(5, 3600), default=120.0, show_default=True, help="Seconds per target.")
+@click.option("--timeout", type=click.FloatRange(5, 3600), default=None, help=TIMEOUT_HELP)
 @click.option("-o", "--output", default="-", help="File to write; - is stdout.")
 @click.pass_context
-def collect(ctx: click.Context, selection: Selection, timeout: float, output: str) -> None:
+def collect(ctx: click.Context, selection: Selection, timeout: float | None, output: str) -> None:
     """Collect evidence and write it as NDJSON, one target a line, without judging or saving."""
     import json
     import threading
 
-    from agent.collect import Credentials
+    from agent.collect import Credentials, usual_limits
     from agent.collect import collect as read
     from agent.conform import to_json
     from agent.model import TargetState
@@ -177,7 +186,14 @@ def collect(ctx: click.Context, selection: Selection, timeout: float, output: st
     credentials, stop, bad = Credentials(), threading.Event(), False
     with click.open_file(output, "w", encoding="utf-8") as f:
         for job in planner.jobs(selection):
-            e = read(job.target, job.wanted, planner.trust.folder, Limits(timeout), credentials, stop)
+            e = read(
+                job.target,
+                job.wanted,
+                planner.trust.folder,
+                Limits(timeout) if timeout else usual_limits(job.target),
+                credentials,
+                stop,
+            )
             bad = bad or e.state is not TargetState.COLLECTED
             body = {
                 "target": e.target.id,

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError, UsageError
+from agent.resources import tool as tool  # others take it from here
 from agent.yamlfile import suggest
 
 TIMEOUT = 120
@@ -27,12 +27,6 @@ class Host:
     name: str
     variables: Mapping[str, Any]
     groups: tuple[str, ...]
-
-
-def tool(name: str) -> str:
-    """Path of one of Ansible's programs, the one installed beside this Python first."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.is_file() else name
 
 
 def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:

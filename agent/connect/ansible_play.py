@@ -103,7 +103,8 @@ def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = ()
         code = runner.rc if isinstance(runner.rc, int) else 1
         error = ""
         if code and not tasks:
-            error = _complaint(runner.stdout.read()) or "it said nothing"
+            with runner.stdout as said:
+                error = _complaint(said.read()) or "it said nothing"
     return PlayResult(code, tuple(tasks), error)
 
 
@@ -131,7 +132,7 @@ def _private(credentials: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[Pat
         hosts = {h: {n: Unsafe(v) for n, v in sorted(c.items())} for h, c in sorted(credentials.items())}
         path.touch(mode=0o600)
         path.write_text(dump({"all": {"hosts": hosts}}), encoding="utf-8")
-        yield private, ["-i", str(path)]
+        yield private, [str(path)]
     finally:
         shutil.rmtree(private, ignore_errors=True)
 

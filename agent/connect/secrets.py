@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from agent.errors import SecretError
+from agent.resources import tool
 
 MAX_BYTES = 64 << 10
 """A certificate with its chain and key is a few KiB."""
@@ -67,8 +68,6 @@ def _vault(rest: str, folder: Path) -> str:
     path = folder / name
     if not path.is_file():
         raise SecretError(f"there is no vault file {name}.")
-    from agent.connect.ansible import tool
-
     try:
         done = subprocess.run(
             [tool("ansible-vault"), "view", "--", str(path)],

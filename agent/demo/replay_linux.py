@@ -1,8 +1,8 @@
 """Answers the Linux collector with what a real host once said, for any nonce and any part of its sections.
 
-A capture is `{section: {"rc": int, "note": str, "asked": [arguments], "body": text}}`, made by tests/lab/capture_linux.py.
-Inside a body, `\\u001e\\u001f ` stands where the mark of the run goes. Nothing here runs a shell: the script that comes
-in is only read for the sections that it asks for.
+A capture is `{section: {"rc": int, "note": str, "asked": [arguments], "body": text}}`, made by
+tests/lab/capture_linux.py. Inside a body, `MARK` stands where the mark of the run goes. Nothing here runs a shell: the
+script that comes in is only read for the sections that it asks for.
 """
 
 from __future__ import annotations

@@ -11,6 +11,13 @@ from typing import Any
 
 from agent.derive import View
 from agent.derive.m365_coverage import Box, Region, Side, TooMany, remaining, touches
+from agent.derive.m365_grants import (
+    blocks,
+    demands_managed_device,
+    demands_mfa,
+    demands_new_password,
+    demands_phishing_resistant,
+)
 from agent.derive.m365_people import GUEST_TYPES, Crowd
 from agent.facttypes import STR, Enum, Field, ListOf, Record, derived
 from agent.model import Reason, Unknown
@@ -40,19 +47,8 @@ PRIVILEGED = {
     "3a2c62db-5318-420d-8d74-23affee5d9d5": "Intune Administrator",
     "966707d0-3269-4727-9be2-8c3a10f19b9d": "Password Administrator",
 }
-# Ways to sign in that by themselves count as two factors (Microsoft's built-in strength "multifactor authentication").
-STRONG = frozenset(
-    "windowsHelloForBusiness fido2 x509CertificateMultiFactor deviceBasedPush temporaryAccessPassOneTime "
-    "temporaryAccessPassMultiUse federatedMultiFactor".split()
-)
-# The second half of a pair such as `password,sms`; two knowledge factors would be no pair.
-PASSWORDS = frozenset({"password", "federatedSingleFactor", "x509CertificateSingleFactor", "qrCodePin"})
-# Built-in strengths: multifactor, passwordless, phishing-resistant.
-BUILT_IN = frozenset(f"00000000-0000-0000-0000-00000000000{n}" for n in (2, 3, 4))
-GRANTS = frozenset(
-    "block mfa compliantDevice domainJoinedDevice approvedApplication compliantApplication passwordChange "
-    "riskRemediation".split()
-)
+AZURE = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
+"""The app behind which Azure is managed."""
 
 REACH = Record(
     {
@@ -62,49 +58,6 @@ REACH = Record(
         "policies": Field(ListOf(STR), "the policies that count"),
     }
 )
-
-
-def is_strong(combinations: Sequence[str]) -> bool:
-    """Whether every way that a strength accepts is two factors."""
-
-    def two(combination: str) -> bool:
-        parts = combination.split(",")
-        if len(parts) == 1:
-            return parts[0] in STRONG
-        return any(p in STRONG for p in parts) or sum(p in PASSWORDS for p in parts) == 1
-
-    return bool(combinations) and all(two(c) for c in combinations)
-
-
-def demands_mfa(policy: Mapping[str, Any]) -> bool | None:
-    """Whether the grant lets nobody in without MFA (or lets nobody in at all); None when that cannot be told."""
-    controls, operator = policy.get("grant_controls"), policy.get("grant_operator")
-    strength, accepted = policy.get("strength"), policy.get("strength_combinations")
-    extras = (policy.get("terms_of_use"), policy.get("custom_factors"))
-    if any(isinstance(v, Unknown) for v in (controls, operator, strength, accepted, *extras)):
-        return None
-    if not isinstance(controls, list):
-        return None
-    if "block" in controls:
-        return True
-    parts: list[bool | None] = [True if c == "mfa" else False if c in GRANTS else None for c in controls]
-    # The portal adds MFA to "change the password"; by itself it still proves only the old password.
-    parts += [False for extra in extras for _ in range(int(extra or 0))]
-    if strength:
-        parts.append(is_strong(accepted) if accepted else strength in BUILT_IN or None)
-    if not parts:
-        return False
-    if operator == "OR" or len(parts) == 1:
-        return False if False in parts else None if None in parts else True
-    if operator == "AND":
-        return True if True in parts else None if None in parts else False
-    return None
-
-
-def blocks(policy: Mapping[str, Any]) -> bool | None:
-    """Whether the grant is: block."""
-    value = policy.get("blocks")
-    return value if isinstance(value, bool) else None
 
 
 def box_of(policy: Mapping[str, Any]) -> Box | None:
@@ -320,17 +273,65 @@ _declare(
 )
 
 
-def _staff(view: View, crowd: Crowd) -> Any:
-    staff = crowd.declared(view, "staff_groups", by_all=True)
-    pupils = crowd.declared(view, "pupil_groups", by_all=False)
-    excused = frozenset(("who", f"group:{g}") for g in pupils or ())
-    return reach(view, _who_is([f"group:{g}" for g in staff] if staff else ["member"]), demands_mfa, crowd, excused)
+_declare(
+    "phishing_resistant_admins",
+    "Which privileged roles get in nowhere without a method that cannot be phished.",
+    lambda v, c: reach(v, _who_is(f"role:{r}" for r in PRIVILEGED), demands_phishing_resistant, c),
+)
+_declare(
+    "phishing_resistant_everyone",
+    "Who gets in nowhere without a method that cannot be phished.",
+    lambda v, c: reach(v, _who_is(KINDS), demands_phishing_resistant, c),
+)
+_declare(
+    "mfa_azure_management",
+    "Who cannot manage Azure without MFA.",
+    lambda v, c: reach(v, _who_is(KINDS, app=AZURE), demands_mfa, c),
+)
+_declare(
+    "auth_transfer_blocked",
+    "Who cannot carry a session from one device to another.",
+    lambda v, c: reach(
+        v, [r for client in MODERN for r in _who_is(KINDS, client=client, flow="authenticationTransfer")], blocks, c
+    ),
+)
+_declare(
+    "sign_in_risk",
+    "Who is blocked, or must pass MFA, when a sign-in looks highly risky.",
+    lambda v, c: reach(v, _who_is(KINDS, sign_in_risk="high"), demands_mfa, c),
+)
+_declare(
+    "user_risk",
+    "Who is blocked, or must change the password, when the account looks highly risky.",
+    lambda v, c: reach(v, _who_is(KINDS, user_risk="high"), demands_new_password, c),
+)
+_declare(
+    "unknown_platforms_blocked",
+    "Who cannot sign in from a device whose system cannot be told.",
+    lambda v, c: reach(v, _who_is(KINDS, platform="none"), blocks, c),
+)
+
+
+def _staff(wanted: Callable[[Mapping[str, Any]], bool | None]) -> Callable[[View, Crowd], Any]:
+    def compute(view: View, crowd: Crowd) -> Any:
+        staff = crowd.declared(view, "staff_groups", by_all=True)
+        pupils = crowd.declared(view, "pupil_groups", by_all=False)
+        excused = frozenset(("who", f"group:{g}") for g in pupils or ())
+        return reach(view, _who_is([f"group:{g}" for g in staff] if staff else ["member"]), wanted, crowd, excused)
+
+    return compute
 
 
 _declare(
     "mfa_staff",
     "Who of the staff gets in nowhere without MFA: the schools' staff groups, or every member that is in no pupil "
     "group where a school names no staff groups.",
-    _staff,
+    _staff(demands_mfa),
+    schools=True,
+)
+_declare(
+    "managed_device_staff",
+    "Who of the staff gets in from managed devices only.",
+    _staff(demands_managed_device),
     schools=True,
 )

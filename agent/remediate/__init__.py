@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from agent.errors import SpiritlevelError
 from agent.model import Target
 from agent.plan import Planner, Selection
-from agent.remediate.gather import Heap, check_fixes, content, gather, task_file
+from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files
 from agent.render.bundle import Content, files
 from agent.store import Store
 
@@ -46,7 +46,7 @@ def bundle(planner: Planner, store: Store, selection: Selection, out: Path,
     """
     day = today or datetime.now(ZoneInfo(planner.trust.file.timezone)).date()
     done = []
-    for key, heap in gather(planner, store, selection, day).items():
+    for key, heap in heaps(planner, store, selection, day).items():
         folder = out / "remediation" / (key or TRUST)
         if not heap.steps and not heap.manual and not heap.left_out:
             _take_away(folder)
@@ -63,8 +63,8 @@ def _write(info: BundleInfo, heap: Heap, trust: Path) -> None:
             _put(new / name, text.encode())
         for hosts in heap.steps.values():
             control = next(iter(hosts.values()))[0].control
-            source = task_file(control, trust)
-            _put(new / "tasks" / source.parent.name / source.name, source.read_bytes())
+            for source in task_files(control, trust):
+                _put(new / "tasks" / source.parent.name / source.name, source.read_bytes())
 
 
 def _mark(info: BundleInfo) -> str:

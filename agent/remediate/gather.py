@@ -23,6 +23,7 @@ from agent.store import Store
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Names that mean only themselves in an inventory, a pattern and a file name."""
 PLAYBOOK = re.compile(r"[a-z0-9_]+/[a-z0-9_]+\.yml")
+_INCLUDED = re.compile(r"(?m)^\s*(?:-\s+)?(?:ansible\.builtin\.)?(?:include|import)_tasks:\s+([a-z0-9_]+\.yml)\s*$")
 VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
 # How a host is reached. Everything else in an inventory is somebody else's business.
 _CONNECTION = re.compile(
@@ -43,20 +44,20 @@ class Heap:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def gather(planner: Planner, store: Store, selection: Selection, today: date) -> dict[str | None, Heap]:
+def heaps(planner: Planner, store: Store, selection: Selection, today: date) -> dict[str | None, Heap]:
     """Failing findings of a selection that no exception covers, by school.
 
     A school that is selected and has nothing to mend is there too, with nothing in it. Raises `UsageError` for an
     empty selection, `ConfigError` for a fix that cannot be used.
     """
-    heaps: dict[str | None, Heap] = {}
+    out: dict[str | None, Heap] = {}
     rules: dict[tuple[str, str, str | None], tuple[Target, Rule]] = {}
     for job in planner.jobs(selection):
         for baseline, school in job.parts:
             key = school.key if school else None
             if selection.schools and key not in selection.schools and not (key is None and job.target.serves):
                 continue
-            heaps.setdefault(key, Heap(key))
+            out.setdefault(key, Heap(key))
             for rule in baseline.rules:
                 rules[job.target.id, rule.control.id, key] = job.target, rule
     for kept in store.findings():
@@ -69,8 +70,8 @@ def gather(planner: Planner, store: Store, selection: Selection, today: date) ->
         if covered is not None and covered.whole:
             continue
         offenders = covered.left if covered is not None else finding.offenders
-        _add(heaps[finding.school], planner.trust.folder, target, rule, finding, offenders)
-    return heaps
+        _add(out[finding.school], planner.trust.folder, target, rule, finding, offenders)
+    return out
 
 
 def _add(heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding,
@@ -152,6 +153,21 @@ def task_file(control: Control, folder: Path) -> Path:
     raise control.doc.error(f"there is no task file playbooks/{name}.", ("fix", "playbook"))
 
 
+def task_files(control: Control, folder: Path) -> list[Path]:
+    """The task file of a control's fix and those of its own folder that it includes, directly or through others."""
+    first = task_file(control, folder)
+    found, todo = [first], [first]
+    while todo:
+        for name in _INCLUDED.findall(todo.pop().read_text(encoding="utf-8")):
+            path = first.parent / name
+            if not path.is_file():
+                raise control.doc.error(f"its task file includes {name}, which is not beside it.", ("fix", "playbook"))
+            if path not in found:
+                found.append(path)
+                todo.append(path)
+    return found
+
+
 def check_fixes(controls: Iterable[Control], folder: Path) -> None:
     """Every fix names a task file that is there, and variables that the control has. Raises `ConfigError`."""
     for control in controls:
@@ -173,11 +189,20 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
             raise control.doc.error(f"{fix.playbook} wants {name}, which is not given.", ("fix", "variables"))
 
 
+def made(text: str) -> set[str]:
+    """The `sl_` variables that a task file makes itself (by `register`, `set_fact`, `vars` …)."""
+    return set(re.findall(r"(?m)^\s*(?:-\s+)?(?:register|loop_var|index_var):\s*(sl_\w+)", text)) | set(
+        re.findall(r"(?m)^\s*(?:-\s+)?(sl_\w+):", text))
+
+
 def asked(text: str) -> set[str]:
-    """The `sl_` variables that a task file reads and does not make itself (by `register`, `set_fact`, `vars` …)."""
-    made = set(re.findall(r"^\s*(?:-\s+)?(?:register|loop_var|index_var):\s*(sl_\w+)", text, re.MULTILINE))
-    made |= set(re.findall(r"^\s*(?:-\s+)?(sl_\w+):", text, re.MULTILINE))
-    return set(re.findall(r"\bsl_\w+", text)) - made
+    """The `sl_` variables that a task file must be given: it neither makes them nor has a `default` for them."""
+    spared = set(re.findall(r"\b(sl_\w+) *\| *default\b", text))
+    return set(re.findall(r"\bsl_\w+", _without_comments(text))) - made(text) - spared
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"(?m)^\s*#.*$", "", text)
 
 
 def _host(target: Target, folder: Path) -> Host:

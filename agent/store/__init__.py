@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, inspect, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select, text, update
 
 from agent import __version__
 from agent.errors import StoreError, StoreTooNew, UsageError, suggest
 from agent.model import Change, Evidence, Finding, Kind, Target, TargetState
 from agent.store import content, spans
-from agent.store.engine import plainly, sqlite_pragmas
+from agent.store.engine import WRITES, make, one_scanner, plainly
 from agent.store.lock import hold
 from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
 
@@ -72,20 +72,16 @@ class Store:
         Raises `StoreTooNew` for a store of a newer version, `StoreError` for anything else.
         """
         file = folder / "store.sqlite"
-        if url is None:
-            if not create and not file.exists():
-                raise StoreError("there is no scan yet.", "Run `spiritlevel scan` first.")
-            try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as e:
-                raise StoreError(f"the store's folder {folder} cannot be made: {e.strerror}.") from None
-            url = f"sqlite:///{file}"
+        if url is None and not create and not file.exists():
+            raise StoreError("there is no scan yet.", "Run `spiritlevel scan` first.")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the lock lies here whatever the database
+            if url is None and not file.exists():
+                file.touch(mode=0o600)
+        except OSError as e:
+            raise StoreError(f"the store's folder {folder} cannot be written: {e.strerror}.") from None
         with plainly():
-            engine = create_engine(url)
-            if engine.dialect.name == "sqlite":
-                event.listen(engine, "connect", sqlite_pragmas)
-                if not file.exists():
-                    file.touch(mode=0o600)
+            engine = make(url or f"sqlite:///{file}")
             store = cls(engine, folder)
             try:
                 store._migrate()
@@ -105,7 +101,7 @@ class Store:
         self.close()
 
     def _migrate(self) -> None:
-        from agent.store.migrations import HEAD
+        from agent.store.migrations import HEAD, KNOWN
 
         with self._engine.connect() as db:
             tables = inspect(db).get_table_names()
@@ -116,7 +112,7 @@ class Store:
             )
         if have == HEAD:
             return
-        if have is not None and str(have) > HEAD:
+        if have is not None and str(have) not in KNOWN:
             raise StoreTooNew(
                 f"the store was written by a newer version of spiritlevel (its layout is {have}, "
                 f"this version knows {HEAD}).",
@@ -128,14 +124,14 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.set_main_option("path_separator", "os")
-        with self._engine.begin() as db:
+        with self._write() as db:
             config.attributes["connection"] = db
             command.upgrade(config, "head")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the store for a scan. Raises `StoreBusy`, naming when the other scan started."""
-        with hold(self._folder):
+        with hold(self._folder), one_scanner(self._engine):
             yield
 
     # ----------------------------------------------------------------------------------------------------- runs
@@ -144,8 +140,12 @@ class Store:
         """Start a run; nothing of it counts until its targets are saved."""
         rid = f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         whole = not any(selection.values())
-        run = Run(rid, started, None, "running", whole, tuple(planned), dict(selection))
         with self._write() as db:
+            # Runs are in the order of their ids, also two of one second, and when the clock was put back.
+            newest = db.execute(select(func.max(RUNS.c.id))).scalar()
+            if newest is not None and rid <= newest:
+                rid = _after(newest)
+            run = Run(rid, started, None, "running", whole, tuple(planned), dict(selection))
             db.execute(update(RUNS).where(RUNS.c.status == "running").values(status="interrupted"))
             db.execute(
                 insert(RUNS).values(
@@ -348,13 +348,19 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with plainly(), self._engine.begin() as db:
+        with plainly(), self._engine.connect().execution_options(**WRITES) as db, db.begin():
             yield db
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         with plainly(), self._engine.connect() as db:
             yield db
+
+
+def _after(run_id: str) -> str:
+    """The next possible id of a run."""
+    head, _, tail = run_id.rpartition("-")
+    return f"{head}-{int(tail, 16) + 1:04x}" if tail != "ffff" else f"{run_id}-0000"
 
 
 def _run(r: Any) -> Run:

@@ -11,7 +11,9 @@ import zstandard
 from sqlalchemy import Connection, Table, delete, insert, select
 
 from agent.conform import from_json, to_json
+from agent.errors import StoreError
 from agent.model import Facts, Reading
+from agent.store.engine import DAMAGED
 from agent.store.tables import CHUNKS, DETAILS, MANIFESTS, RESULTS, SPANS
 
 MAX_INFLATED = 256 << 20
@@ -43,8 +45,11 @@ def pack(value: Any) -> tuple[str, bytes]:
 
 
 def unpack(body: bytes) -> Any:
-    """The reverse of `pack`."""
-    return json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_INFLATED))
+    """The reverse of `pack`. Raises `StoreError` for what `pack` did not write."""
+    try:
+        return json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_INFLATED))
+    except (zstandard.ZstdError, ValueError):
+        raise StoreError(*DAMAGED) from None
 
 
 def put(db: Connection, facts: Facts) -> str:
@@ -82,18 +87,14 @@ def get(db: Connection, manifest: str, interner: Interner) -> dict[str, Reading]
     if body is None:
         return {}
     names: dict[str, str] = unpack(body)
-    missing = [h for h in dict.fromkeys(names.values()) if interner.get(h) is None]
-    found: dict[str, Reading] = {}
+    # Taken out of the interner at once: it may forget while the others are read.
+    found = {h: reading for h in names.values() if (reading := interner.get(h)) is not None}
+    missing = [h for h in dict.fromkeys(names.values()) if h not in found]
     for i in range(0, len(missing), 500):
         rows = db.execute(select(CHUNKS.c.hash, CHUNKS.c.body).where(CHUNKS.c.hash.in_(missing[i : i + 500])))
         for digest, chunk in rows:
             found[digest] = interner.put(digest, Reading(from_json(unpack(chunk))))
-    out = {}
-    for name, digest in names.items():
-        reading = found.get(digest) or interner.get(digest)
-        if reading is not None:
-            out[name] = reading
-    return out
+    return {name: found[digest] for name, digest in names.items() if digest in found}
 
 
 def put_detail(db: Connection, value: Any) -> str:

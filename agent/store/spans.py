@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from agent.change import BLIND, Past, compare, fresh
+from agent.change import BLIND, KNOWN, Past, compare, fresh
 from agent.model import Change, Finding, Offender, Target, Verdict
 from agent.store import content
 from agent.store.tables import DETAILS, RUNS, SPANS, TARGETS
@@ -208,9 +208,11 @@ def _build(row: Any, body: dict[str, Any]) -> Finding:
 
 
 def _known(db: Connection, row: Any, last: Finding) -> Finding | None:
-    """The last real pass or fail of a finding, looking back from `row`."""
-    if last.verdict in (Verdict.PASS, Verdict.FAIL):
+    """The last real pass or fail of a finding, looking back from `row`, but not beyond a failing that was retired."""
+    if last.verdict in KNOWN:
         return last
+    if row["change"] == Change.RETIRED.value:
+        return None
     earlier = (
         db.execute(
             select(SPANS)
@@ -219,7 +221,7 @@ def _known(db: Connection, row: Any, last: Finding) -> Finding | None:
                 SPANS.c.control == row["control"],
                 SPANS.c.school == row["school"],
                 SPANS.c.id < row["id"],
-                SPANS.c.verdict.in_((Verdict.PASS.value, Verdict.FAIL.value)),
+                SPANS.c.verdict.in_([v.value for v in KNOWN]) | (SPANS.c.change == Change.RETIRED.value),
             )
             .order_by(SPANS.c.id.desc())
             .limit(1)
@@ -227,7 +229,9 @@ def _known(db: Connection, row: Any, last: Finding) -> Finding | None:
         .mappings()
         .first()
     )
-    return None if earlier is None else _finding(db, earlier)
+    if earlier is None or earlier["change"] == Change.RETIRED.value:
+        return None
+    return _finding(db, earlier)
 
 
 def _closed(db: Connection, target: str, key: tuple[str, str]) -> Any:
@@ -247,7 +251,9 @@ def _closed(db: Connection, target: str, key: tuple[str, str]) -> Any:
 
 def forget_names(db: Connection, before: str) -> None:
     """Take offenders' names out of spans that ended before a run id; their number stays."""
-    rows = db.execute(select(SPANS).where(SPANS.c.end_run.is_not(None), SPANS.c.end_run < before)).mappings().all()
+    named = [Verdict.FAIL.value, Verdict.UNKNOWN.value]  # the others have none
+    query = select(SPANS).where(SPANS.c.end_run.is_not(None), SPANS.c.end_run < before, SPANS.c.verdict.in_(named))
+    rows = db.execute(query).mappings().all()
     for row in rows:
         finding = _finding(db, row)
         if finding.offenders:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
+from agent.errors import StoreError
 from agent.store import Store, content
-from agent.store.engine import plainly
 from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
 
 REMOVED = "(removed)"
@@ -188,6 +189,16 @@ def _compact(store: Store) -> None:
     store._readings = content.Interner()
     if store._engine.dialect.name != "sqlite":
         return
-    with plainly(), store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-        db.execute(text("VACUUM"))
-        db.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    # Outside any transaction, which the engine begins by itself: hence the driver's own connection.
+    connection = store._engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("VACUUM")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"the name is gone from the store, but its file could not be rewritten: {error}.",
+            "Free some disk space and run this again.",
+        ) from None
+    finally:
+        connection.close()

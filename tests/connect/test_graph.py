@@ -29,13 +29,25 @@ USERS = Request("/users", "User.Read.All", ("id", "userPrincipalName"), top=100)
 DOMAINS = Request("/domains", "Domain.Read.All")
 POLICIES = Request("/identity/conditionalAccess/policies", "Policy.Read.All", slow=True)
 ORGANIZATION = Request("/organization", "Organization.Read.All")
-ALL = ["User.Read.All", "Domain.Read.All", "Policy.Read.All", "Organization.Read.All", "AuditLog.Read.All",
-       "LicenseAssignment.Read.All", "DeviceManagementManagedDevices.Read.All", "Group.Read.All",
-       "RoleEligibilitySchedule.Read.Directory", "SharePointTenantSettings.Read.All", "IdentityRiskyUser.Read.All"]  # fmt: skip
+ALL = [
+    "User.Read.All",
+    "Domain.Read.All",
+    "Policy.Read.All",
+    "Organization.Read.All",
+    "AuditLog.Read.All",
+    "LicenseAssignment.Read.All",
+    "DeviceManagementManagedDevices.Read.All",
+    "Group.Read.All",
+    "RoleEligibilitySchedule.Read.Directory",
+    "SharePointTenantSettings.Read.All",
+    "IdentityRiskyUser.Read.All",
+]
 
 
 def tenant() -> TenantData:
-    users = [{"id": f"0000000{n}-0000-0000-0000-000000000000", "userPrincipalName": f"u{n}@x.example"} for n in range(5)]
+    users = [
+        {"id": f"0000000{n}-0000-0000-0000-000000000000", "userPrincipalName": f"u{n}@x.example"} for n in range(5)
+    ]
     return TenantData(
         TENANT,
         {APP: Client(secret="right", roles=list(ALL)), POOR: Client(secret="poor", roles=[])},
@@ -143,7 +155,7 @@ def test_more_than_twenty_requests_take_two_batches(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "header, least, most",
+    ("header", "least", "most"),
     [("3", 3, 3), ("0.249", 0.249, 0.249), (None, 2, 2.5), ("nonsense", 2, 2.5)],
 )
 def test_waits_as_long_as_asked(lab: Lab, header: str | None, least: float, most: float) -> None:
@@ -268,7 +280,7 @@ def test_an_answer_cut_short_is_asked_for_again_then_unknown(lab: Lab) -> None:
     assert reason(lab.read(DOMAINS)[0]) == (Reason.TRUNCATED, "the answer was cut off")
 
 
-@pytest.mark.parametrize("status, tries", [(500, 3), (502, 3), (503, 5)])
+@pytest.mark.parametrize(("status", "tries"), [(500, 3), (502, 3), (503, 5)])
 def test_server_errors_are_retried_then_unknown(lab: Lab, status: int, tries: int) -> None:
     lab.server.faults.add("/domains", status=status, body="", times=1)
     assert len(lab.read(DOMAINS)[0].value) == 3
@@ -431,13 +443,16 @@ def _without_secret(lab: Lab) -> None:
 # Pure parts
 
 
-@pytest.mark.parametrize("text, seconds", [("5", 5.0), ("0.25", 0.25), ("-3", 0.0), ("nan", None), ("", None), ("x", None)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5.0), ("0.25", 0.25), ("-3", 0.0), ("nan", None), ("", None), ("x", None)]
+)
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert retry_after({"Retry-After": text}) == seconds
 
 
 def test_odd_bodies_of_errors() -> None:
-    for body in (None, [], {"error": "text"}, {"error": {"code": None, "message": 5}}):
+    bodies: list[Any] = [None, [], {"error": "text"}, {"error": {"code": None, "message": 5}}]
+    for body in bodies:
         assert judge(403, body, DOMAINS) == Unknown(Reason.PERMISSION, "Domain.Read.All")
     assert judge(400, {"error": {"code": "Bad\x1b[31m"}}, DOMAINS) == Unknown(
         Reason.UNREADABLE, "Graph answers 400 (Bad [31m)"

@@ -100,12 +100,32 @@ def test_requests_fit_microsofts_schema(name: str) -> None:
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["id", "conditions", "users", "includeGroups", "state", "principal", "values", "templateId",
-                         "signInActivity", "assignedLicenses", "passwordCredentials", "servicePlans", "web"]),
-        inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "id",
+                    "conditions",
+                    "users",
+                    "includeGroups",
+                    "state",
+                    "principal",
+                    "values",
+                    "templateId",
+                    "signInActivity",
+                    "assignedLicenses",
+                    "passwordCredentials",
+                    "servicePlans",
+                    "web",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 class Junk:
@@ -149,7 +169,7 @@ MEMBERS = {"people": ["u1"], "devices": ["o1"]}
 
 
 @pytest.mark.parametrize(
-    "rule, item, selectors, expected",
+    ("rule", "item", "selectors", "expected"),
     [
         ("user", {"id": "u9", "upn": "a@elsewhere.example"}, {}, True),
         ("user", {"id": "u9", "upn": "A@Oakfield.example"}, {"domains": ["oakfield.example"]}, True),
@@ -161,16 +181,31 @@ MEMBERS = {"people": ["u1"], "devices": ["o1"]}
         ("user", {"id": "u1", "upn": Unknown(Reason.UNREADABLE)}, {"domains": ["x"], "staff_groups": ["Staff"]}, True),
         ("user", {"id": "u2", "upn": "a@x.example"}, {"device_names": "^OAK"}, False),
         ("group", {"id": "g1", "name": "GRP-OAK", "mail_domain": None}, {"staff_groups": ["grp-oak"]}, True),
-        ("group", {"id": "g1", "name": "Club", "mail_domain": "oakfield.example"}, {"domains": ["oakfield.example"]}, True),
+        (
+            "group",
+            {"id": "g1", "name": "Club", "mail_domain": "oakfield.example"},
+            {"domains": ["oakfield.example"]},
+            True,
+        ),
         ("group", {"id": "g1", "name": "Club", "mail_domain": None}, {"domains": ["oakfield.example"]}, False),
         ("device", {"id": "d1", "name": "OAK-1", "user": None}, {"device_names": "^OAK-"}, True),
         ("device", {"id": "d1", "name": "X", "user": "a@oakfield.example"}, {"domains": ["oakfield.example"]}, True),
         ("device", {"id": "d1", "name": "X", "user": "a@x", "user_id": "u1"}, {"pupil_groups": ["Staff"]}, True),
-        ("device", {"id": "d1", "name": "X", "user": None, "entra_device_id": "e1"}, {"administrative_units": ["Oak"]}, True),
+        (
+            "device",
+            {"id": "d1", "name": "X", "user": None, "entra_device_id": "e1"},
+            {"administrative_units": ["Oak"]},
+            True,
+        ),
         ("device", {"id": "o1", "name": "X"}, {"administrative_units": ["Oak"]}, True),
-        ("device", {"id": "d1", "name": "X", "user": None, "entra_device_id": None}, {"administrative_units": ["Oak"]}, False),
+        (
+            "device",
+            {"id": "d1", "name": "X", "user": None, "entra_device_id": None},
+            {"administrative_units": ["Oak"]},
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_claims(rule: str, item: dict[str, Any], selectors: dict[str, Any], expected: bool | None) -> None:
     held = view(
         group_members__Staff=MEMBERS,
@@ -192,4 +227,7 @@ def test_members_that_were_cut_off() -> None:
 def test_what_telling_schools_apart_takes() -> None:
     assert needs("m365", [school(domains=["x"])]) == set()
     assert needs("m365", [school(staff_groups=["A"], administrative_units=["B"])]) == {
-        "group_members[A]", "unit_members[B]", "entra_devices"}  # fmt: skip
+        "group_members[A]",
+        "unit_members[B]",
+        "entra_devices",
+    }

@@ -101,7 +101,7 @@ def test_exceptions_cover_findings_and_single_offenders(tmp_path: Path) -> None:
     (folder / "exceptions.yml").write_text("""\
 - {control: linux.own-words, school: oak, target: web1, reason: agreed with the head, owner: IT, expires: 2027-01-01}
 - {control: linux.own-words, school: oak, target: web2, reason: this one has expired, owner: IT, expires: 2026-11-23}
-- {control: linux.own-files, school: oak, offenders: [/srv/a], reason: agreed with the head, owner: IT, expires: 2027-01-01}
+- {control: linux.own-files, school: oak, offenders: [/srv/a], reason: agreed with us, owner: IT, expires: 2027-01-01}
 """)
     planner = world.load(folder)
     with Store.open(planner.trust.hidden) as store:
@@ -221,7 +221,7 @@ def test_prose_has_no_markup(text: str) -> None:
     assert not re.search(r"(?<!\\)[<>`*_\[\]{}|]", out)
 
 
-@pytest.mark.parametrize("text", [*world.HOSTILE, "", "~", "12:30:00", "2026-01-01", "1e3", "<<", "=", "0x1f", "off", ".5"])
+@pytest.mark.parametrize("text", [*world.HOSTILE, *" ~ 12:30:00 2026-01-01 1e3 << = 0x1f off .5".split(" ")])
 def test_the_same_text_comes_back(text: str) -> None:
     class Loader(yaml.SafeLoader):
         """Ansible's way: what stands under !unsafe is resolved as if it were plain."""
@@ -261,7 +261,7 @@ def test_windows_need_no_become() -> None:
 
 
 def test_only_manual_steps() -> None:
-    manual = Manual("ad.x", "Stale accounts are off", "W", "trust-ad", "Disable them.", "low", 5, False, "", ("a`b",), 3)
+    manual = Manual("ad.x", "Stale accounts are off", "W", "ad", "Disable them.", "low", 5, False, "", ("a`b",), 3)
     text = readme(Content("Trust", (), (), (manual,)))
     assert "Nothing here can be mended by a playbook; 1 thing to do by hand." in text
     assert "- [ ] ``a`b``" in text

@@ -62,8 +62,8 @@ def _effective(answer: Answer) -> dict[str, Any]:
 
 def _same_files(answer: Answer) -> None:
     """Raises `Missing` where the running server was started with settings of its own."""
-    running = answer.sections.get("sshd_run")
-    if running is not None and running.rc == 0 and (option := _own_option(running.text)):
+    running = answer.need("sshd_run", rc=(0, 1))
+    if running.rc == 0 and (option := _own_option(running.text)):
         raise Missing(Reason.UNREADABLE, f"the SSH server was started with {option}, so its files do not tell")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.errors import SpiritlevelError
-from agent.facts.m365 import conditional_access, devices, groups, people, tenant
+from agent.facts.m365 import conditional_access, devices, groups, people, services, tenant
 from agent.facts.m365.protocol import Answer, Graph, Request
 from agent.facts.m365.source import KEYED, SKUS, SOURCES, Source
 from agent.facts.m365.tenant import PLATFORM, licences_of
@@ -15,7 +15,7 @@ from agent.facttypes import REGISTRY, FactError, split_reference
 from agent.model import Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "Answer", "Graph", "Request", "collect", "plan"]
-_MODULES = (conditional_access, devices, groups, people, tenant)
+_MODULES = (conditional_access, devices, groups, people, services, tenant)
 """Imported for what they declare."""
 
 

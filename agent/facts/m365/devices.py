@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SOURCES, Answers, Source
-from agent.facts.m365.tenant import PLATFORM, _simple
+from agent.facts.m365.tenant import PLATFORM, simple
 from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, Version, fact
 from agent.model import Partial, Reason, Unknown
@@ -60,7 +60,7 @@ def _device(body: Json) -> dict[str, Any]:
     }
 
 
-_simple(
+simple(
     "managed_devices",
     ListOf(
         Record(
@@ -143,7 +143,7 @@ def _compliance(body: Json) -> dict[str, Any]:
     }
 
 
-_simple(
+simple(
     "compliance_policies",
     ListOf(
         Record(
@@ -169,7 +169,7 @@ _simple(
 )
 
 # With $select some tenants leave the nested object out; without it they do not.
-_simple(
+simple(
     "intune_settings",
     Record(
         {
@@ -184,7 +184,7 @@ _simple(
     },
 )
 
-_simple(
+simple(
     "entra_devices",
     ListOf(
         Record(

@@ -39,7 +39,7 @@ def licences_of(answers: Answers) -> Any:
     return sorted(found)
 
 
-def _simple(name: str, ftype: FactType, request: Request, parse: Any, doc: str = "") -> None:
+def simple(name: str, ftype: FactType, request: Request, parse: Any, doc: str = "") -> None:
     """Declare a fact that one request answers."""
     fact(name, ftype, PLATFORM, source=str(request), rights=(request.permission,), doc=doc)
     many = isinstance(ftype, ListOf)
@@ -56,7 +56,7 @@ fact(
 )
 SOURCES["licences"] = Source((SKUS,), lambda _, licences: licences, licences=True)
 
-_simple(
+simple(
     "security_defaults",
     Record({"enabled": Field(BOOL, "security defaults are on: conditional access policies then cannot be")}),
     Request("/policies/identitySecurityDefaultsEnforcementPolicy", POLICY),
@@ -90,7 +90,7 @@ def _authorization(body: Json) -> dict[str, Any]:
     }
 
 
-_simple(
+simple(
     "authorization_policy",
     Record(
         {
@@ -116,7 +116,7 @@ _simple(
     _authorization,
 )
 
-_simple(
+simple(
     "consent_workflow",
     Record({"enabled": Field(BOOL), "reviewers": Field(INT, "how many reviewers are named")}),
     Request("/policies/adminConsentRequestPolicy", POLICY),
@@ -152,7 +152,7 @@ def _methods(body: Json) -> dict[str, Any]:
     }
 
 
-_simple(
+simple(
     "authentication_methods",
     Record(
         {
@@ -200,7 +200,7 @@ def _domain(body: Json) -> dict[str, Any]:
     }
 
 
-_simple(
+simple(
     "domains",
     ListOf(
         Record(
@@ -221,7 +221,7 @@ _simple(
     _domain,
 )
 
-_simple(
+simple(
     "organization",
     Record(
         {

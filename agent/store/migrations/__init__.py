@@ -1,3 +1,4 @@
 """Alembic migrations of the store. `HEAD` is the newest; a store that names another one we lack is too new."""
 
-HEAD = "0001"
+KNOWN = ("0001",)
+HEAD = KNOWN[-1]
