@@ -4,7 +4,7 @@
 #   make lint     style, formatting, and every shipped control's examples
 #   make types    mypy
 #   make bench    measurements
-#   make docs     the tests of the documentation
+#   make docs     write docs/reference anew, then the tests of the documentation
 #   make lock     resolve the dependencies anew (UPGRADE=--upgrade takes the newest)
 
 PYTHON ?= python3
@@ -36,6 +36,7 @@ bench: venv
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 docs: venv
+	@$(BIN)/python -m tests.docs_gen
 	@$(BIN)/pytest -W error tests/test_docs.py $(ARGS)
 
 # One lock for every Python from 3.11 on. It names packages and hashes only: where they come from is the machine's affair.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import tempfile
@@ -167,8 +168,8 @@ def _scalar(node: Any, path: Path_, name: str) -> Any:
         return int(text)
     if _HEX.match(text):
         return int(text, 0)
-    if _FLOAT.match(text):
-        return float(text)
+    if _FLOAT.match(text) and math.isfinite(number := float(text)):
+        return number
     return text
 
 
@@ -191,7 +192,12 @@ def model(doc: Document, kind: type[M], path: Sequence[str | int] = ()) -> M:
     try:
         return kind.model_validate(data)
     except ValidationError as e:
-        problem = e.errors(include_url=False)[0]
+        problems = e.errors(include_url=False)
+        problem = problems[0]
+        if problem["type"] == "missing":  # a key that is misspelt is both missing and unknown: the latter helps
+            around = problem["loc"][:-1]
+            odd = (p for p in problems if p["type"] == "extra_forbidden" and p["loc"][:-1] == around)
+            problem = next(odd, problem)
         loc = (*path, *problem["loc"])
         hint = ""
         if problem["type"] == "extra_forbidden":

@@ -23,11 +23,21 @@ from agent.yamlfile import Unsafe, dump
 MAX_DIFF = 20_000
 """Characters of one task's difference that are kept."""
 _INSTALLERS = ("apt", "dnf", "yum", "package", "zypper", "apk", "pacman")
-_ENVIRONMENT = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "true", "ANSIBLE_RETRY_FILES_ENABLED": "false",
-                "ANSIBLE_DEPRECATION_WARNINGS": "false", "ANSIBLE_LOCALHOST_WARNING": "false",
-                "PYTHONWARNINGS": "ignore"}
-_KINDS = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped",
-          "runner_on_unreachable": "unreachable", "runner_item_on_ok": "item"}
+_ENVIRONMENT = {
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_HOST_KEY_CHECKING": "true",
+    "ANSIBLE_RETRY_FILES_ENABLED": "false",
+    "ANSIBLE_DEPRECATION_WARNINGS": "false",
+    "ANSIBLE_LOCALHOST_WARNING": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+_KINDS = {
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_skipped": "skipped",
+    "runner_on_unreachable": "unreachable",
+    "runner_item_on_ok": "item",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,18 @@ class PlayResult:
     error: str = ""
 
 
-def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = (), skip_tags: Sequence[str] = (),
-         credentials: Mapping[str, Mapping[str, str]] | None = None, tell: Callable[[Task], None] = lambda _: None,
-         timeout: int = 6 * 3600, environment: Mapping[str, str] | None = None) -> PlayResult:
+def play(
+    folder: Path,
+    *,
+    check: bool,
+    limit: str = "",
+    tags: Sequence[str] = (),
+    skip_tags: Sequence[str] = (),
+    credentials: Mapping[str, Mapping[str, str]] | None = None,
+    tell: Callable[[Task], None] = lambda _: None,
+    timeout: int = 6 * 3600,
+    environment: Mapping[str, str] | None = None,
+) -> PlayResult:
     """Run `site.yml` of a bundle with its inventory; with `check` nothing is changed and differences are shown.
 
     `credentials` are connection variables by host, values resolved; they live in a folder of 0700 for the run only.
@@ -81,18 +100,32 @@ def play(folder: Path, *, check: bool, limit: str = "", tags: Sequence[str] = ()
         return False  # nothing needs to be kept on disk
 
     with _private(credentials or {}) as (private, inventories):
-        words = ["--diff", *(["--check"] if check else []), *(["--tags", ",".join(tags)] if tags else []),
-                 *(["--skip-tags", ",".join(skip_tags)] if skip_tags else [])]
+        words = [
+            "--diff",
+            *(["--check"] if check else []),
+            *(["--tags", ",".join(tags)] if tags else []),
+            *(["--skip-tags", ",".join(skip_tags)] if skip_tags else []),
+        ]
         handlers = _handlers()
         try:
             runner = ansible_runner.run(
-                private_data_dir=str(private), project_dir=str(folder), playbook=str(folder / "site.yml"),
-                inventory=[str(folder / "inventory.yml"), *inventories], limit=limit or None, cmdline=shlex.join(words),
-                quiet=True, suppress_env_files=True, event_handler=event,
-                timeout=timeout, envvars={**_ENVIRONMENT, "PATH": _path(), **(environment or {})})
+                private_data_dir=str(private),
+                project_dir=str(folder),
+                playbook=str(folder / "site.yml"),
+                inventory=[str(folder / "inventory.yml"), *inventories],
+                limit=limit or None,
+                cmdline=shlex.join(words),
+                quiet=True,
+                suppress_env_files=True,
+                event_handler=event,
+                timeout=timeout,
+                envvars={**_ENVIRONMENT, "PATH": _path(), **(environment or {})},
+            )
         except (OSError, ansible_runner.exceptions.AnsibleRunnerException) as e:
-            raise SpiritlevelError(f"ansible-playbook could not be run: {_line(str(e))}.",
-                                   "Check that ansible-core is installed beside spiritlevel.") from None
+            raise SpiritlevelError(
+                f"ansible-playbook could not be run: {_line(str(e))}.",
+                "Check that ansible-core is installed beside spiritlevel.",
+            ) from None
         finally:
             for number, handler in handlers.items():  # ansible-runner takes Ctrl-C and never gives it back
                 signal.signal(number, handler)
@@ -148,9 +181,15 @@ def _tasks(data: Mapping[str, Any]) -> Iterator[Task]:
     outcome = "changed" if kind in ("ok", "item") and res.get("changed") else "ok" if kind == "item" else kind
     if kind == "failed" and body.get("ignore_errors"):
         outcome = "ok"
-    yield Task(_line(str(body.get("host", ""))), str(body.get("play", "")), _line(str(body.get("task", ""))),
-               str(body.get("resolved_action") or body.get("task_action", "")), outcome, _message(res, kind),
-               _diff(res.get("diff")))
+    yield Task(
+        _line(str(body.get("host", ""))),
+        str(body.get("play", "")),
+        _line(str(body.get("task", ""))),
+        str(body.get("resolved_action") or body.get("task_action", "")),
+        outcome,
+        _message(res, kind),
+        _diff(res.get("diff")),
+    )
 
 
 def _complaint(text: str) -> str:

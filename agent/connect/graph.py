@@ -191,7 +191,7 @@ def _not_msal(error: Exception) -> TargetError:
             "Check authority and tenant_id, and that no web filter answers in its place.",
         )
     return CredentialRefused(
-        f"The credential cannot be used ({type(error).__name__}).", "Check the certificate file or secret in trust.yml."
+        "The credential cannot be used.", "Check the certificate file or secret in trust.yml."
     )
 
 
@@ -200,9 +200,6 @@ def _untrusted(error: object) -> IdentityError:
         f"The certificate shown is not trusted: {_words(error)}.",
         "If a web filter opens TLS here, exempt Microsoft's sign-in and Graph addresses from it.",
     )
-
-
-_MARKS = ("certificate verify failed", "connection refused", "name or service not known", "timed out", "wrong version")
 
 
 def _words(error: object) -> str:
@@ -216,7 +213,7 @@ def _words(error: object) -> str:
         "wrong version",
     )
     found = next((mark for mark in marks if mark in text.lower()), "")
-    return found or ("" if isinstance(error, str) else type(error).__name__)
+    return found or "the connection failed"
 
 
 @dataclass(slots=True)
@@ -266,7 +263,7 @@ class HttpWire:
             raise _untrusted(text)
         if not self._answered:
             raise Unreachable(
-                f"Graph cannot be reached: {_words(text) or type(error).__name__}.",
+                f"Graph cannot be reached: {_words(text)}.",
                 "Check the network, the proxy and graph_url.",
             ) from None
         return Reply(0, {}, None, Unknown(Reason.UNREACHABLE, "the connection to Graph was lost"), again=True)

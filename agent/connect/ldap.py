@@ -210,7 +210,7 @@ class _Link:
             return Broken(f"{self.server} does not speak TLS as expected: {clean(tls)}.",
                           "Port 636 needs a certificate on the domain controller; 389 needs ldap://.")
         if stage == "reached":
-            said = re.sub(r"^.*?(?:\[Errno -?\d+\] |opening: )", "", clean(failed))  # ldap3 wraps the plain reason
+            said = re.sub(r"^.*(?:\[Errno -?\d+\] |opening: )", "", clean(failed))  # ldap3 wraps the plain reason
             return Unreachable(f"{self.server} cannot be reached: {said}.",
                                "Check the name, the port and the firewall between here and there.")
         if stage == "asked for TLS":

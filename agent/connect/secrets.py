@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from agent.errors import SecretError
+from agent.errors import ConfigError, SecretError
 from agent.resources import tool
 
 MAX_BYTES = 64 << 10
@@ -25,7 +25,7 @@ def resolve(reference: str, folder: Path) -> str:
 def _env(name: str, _: Path) -> str:
     value = os.environ.get(name)
     if not value:
-        raise SecretError(f"the environment variable {name} is not set.", f"Set it before the scan: export {name}=…")
+        raise SecretError(f"the environment variable {name} is not set.", f"Set it before the scan: export {name}=VALUE.")
     return value
 
 
@@ -48,15 +48,17 @@ def _keyring(rest: str, _: Path) -> str:
     service, _slash, user = rest.partition("/")
     try:
         import keyring
-        from keyring.errors import KeyringError
+        from keyring.errors import KeyringError, NoKeyringError
     except ImportError:
-        raise SecretError("keyring: needs the Python package keyring.", "Install spiritlevel[keyring].") from None
+        raise SecretError("keyring: needs the package keyring, which is not installed.", "Install spiritlevel[keyring].") from None
     try:
         value: str | None = keyring.get_password(service, user)
-    except KeyringError as e:
-        raise SecretError(f"the keyring cannot be read: {type(e).__name__}.") from None
+    except NoKeyringError:
+        raise SecretError("there is no keyring on this machine.", "Use env:, file: or vault: instead.") from None
+    except KeyringError:
+        raise SecretError("the keyring cannot be read.", "Is it locked?") from None
     if not value:
-        raise SecretError(f"the keyring has no secret for {service}/{user}.", f"Add it: keyring set {service} {user}")
+        raise SecretError(f"the keyring has no secret for {rest}.", f"Add it with `keyring set {service} {user}`.")
     return value
 
 
@@ -67,7 +69,7 @@ def _vault(rest: str, folder: Path) -> str:
     name, _hash, key = rest.partition("#")
     path = folder / name
     if not path.is_file():
-        raise SecretError(f"there is no vault file {name}.")
+        raise SecretError(f"there is no vault file {name}.", "Its path is relative to the trust's folder.")
     try:
         done = subprocess.run(
             [tool("ansible-vault"), "view", "--", str(path)],
@@ -87,7 +89,12 @@ def _vault(rest: str, folder: Path) -> str:
         )
     if not key:
         return done.stdout.rstrip("\r\n")
-    data = parse(done.stdout, name).data
+    try:
+        data = parse(done.stdout, name).data
+    except ConfigError:  # its text may repeat a line of what is secret
+        raise SecretError(
+            f"the vault file {name} holds no valid YAML.", f"Correct it with `ansible-vault edit {name}`."
+        ) from None
     if not isinstance(data, dict) or not isinstance(data.get(key), str):
         raise SecretError(f"the vault file {name} holds no text under {key!r}.")
     return str(data[key])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import socket
 import threading
 import time
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.connect import known_hosts
-from agent.connect.ssh_options import Login, login
-from agent.errors import Broken, CredentialRefused, IdentityError, TargetError, Unreachable
+from agent.connect.ssh_options import Login, clean, hint, login, place, why
+from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Limits, Output
 from agent.model import Target
 
@@ -52,7 +51,8 @@ class HostKey:
 def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[SshShell]:
     """Log in to a device → a shell that runs commands; everything ends `limits.seconds` after this call.
 
-    Raises `Unreachable`, `IdentityError`, `CredentialRefused` or `Broken`; and what `secret` raises.
+    Raises `Unreachable`, `IdentityError`, `CredentialRefused` or `Broken`; `SecretError` where there is no key or
+    password to try; and what `secret` raises.
     """
     want = login(target.name, target.settings)
     with _Link(want.host, want.port, time.monotonic() + limits.seconds) as link:
@@ -61,8 +61,9 @@ def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[SshShel
         yield SshShell(link)
 
 
-def fingerprints(host: str, port: int = 22, seconds: float = CONNECT_SECONDS,
-                 settings: Mapping[str, Any] | None = None) -> list[HostKey]:
+def fingerprints(
+    host: str, port: int = 22, seconds: float = CONNECT_SECONDS, settings: Mapping[str, Any] | None = None
+) -> list[HostKey]:
     """The keys that a host shows, one handshake per type; for `doctor`, which asks a person before it believes them.
 
     `settings` may hold the connection's variables: `HostKeyAlias` decides the name on the line. Raises
@@ -71,8 +72,11 @@ def fingerprints(host: str, port: int = 22, seconds: float = CONNECT_SECONDS,
     alias = login(host, {"ansible_host": host, "ansible_port": port, **(settings or {})}).key_name
     found: list[HostKey] = []
     trouble: TargetError | None = None
-    for types in (("ssh-ed25519",), ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
-                  ("rsa-sha2-512", "rsa-sha2-256")):
+    for types in (
+        ("ssh-ed25519",),
+        ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+        ("rsa-sha2-512", "rsa-sha2-256"),
+    ):
         with _Link(host, port, time.monotonic() + seconds) as link:
             try:
                 key = link.handshake(types)
@@ -82,10 +86,15 @@ def fingerprints(host: str, port: int = 22, seconds: float = CONNECT_SECONDS,
                 trouble = error
                 continue
             blob = key.asbytes()
-            found.append(HostKey(key.get_name(), known_hosts.fingerprint(blob),
-                                 known_hosts.line_for(alias, port, key.get_name(), blob)))
+            found.append(
+                HostKey(
+                    key.get_name(),
+                    known_hosts.fingerprint(blob),
+                    known_hosts.line_for(alias, port, key.get_name(), blob),
+                )
+            )
     if not found:
-        raise trouble or Broken(f"{_place(host, port)} shows no host key of a kind that is still safe.")
+        raise trouble or Broken(f"{place(host, port)} shows no host key of a kind that is still safe.")
     return found
 
 
@@ -98,7 +107,7 @@ class _Link:
 
     def __init__(self, host: str, port: int, deadline: float) -> None:
         self.host, self.port, self.deadline = host, port, deadline
-        self.place = _place(host, port)
+        self.place = place(host, port)
         self.expired = False
         self._socket: socket.socket | None = None
         self._transport: paramiko.Transport | None = None
@@ -111,7 +120,7 @@ class _Link:
             self._socket = socket.create_connection((self.host, self.port), min(CONNECT_SECONDS, self.left()))
         except OSError as error:
             self._clock.cancel()
-            raise Unreachable(f"{self.place} cannot be reached: {_why(error)}.", _hint(error)) from error
+            raise Unreachable(f"{self.place} cannot be reached: {why(error)}.", hint(error)) from error
         except UnicodeError as error:
             self._clock.cancel()
             raise Unreachable(f"{self.place} is not a host name.", "Correct ansible_host in the inventory.") from error
@@ -163,7 +172,8 @@ class _Link:
             options = transport.get_security_options()
             known = set(options.kex)
             options.kex = tuple(k for k in _FAST_KEX if k in known) + tuple(
-                k for k in options.kex if k not in _FAST_KEX)
+                k for k in options.kex if k not in _FAST_KEX
+            )
             safe = [c for c in options.ciphers if "cbc" not in c and "3des" not in c]
             # AES-GCM needs no separate MAC, which paramiko would compare byte by byte in Python.
             options.ciphers = tuple(sorted(safe, key=lambda c: "gcm" not in c))
@@ -179,8 +189,9 @@ class _Link:
         except paramiko.ssh_exception.IncompatiblePeer as error:
             if key_types and "key" in str(error).lower():
                 raise _NoCommonKey from error
-            raise Broken(f"{self.place} shares no safe SSH algorithm with us: {_clean(error)}.",
-                         "Update the SSH server there.") from error
+            raise Broken(
+                f"{self.place} shares no safe SSH algorithm with us: {clean(error)}.", "Update the SSH server there."
+            ) from error
         except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
             raise self.failure(error, "answered, but not with SSH") from error
 
@@ -190,7 +201,7 @@ class _Link:
             return Unreachable(f"{self.place} used up its time.", "Raise the time limit, or look at the host.")
         if isinstance(error, TimeoutError):
             return Unreachable(f"{self.place} timed out.", "Is the host overloaded?")
-        return Broken(f"{self.place} {sentence}: {_clean(error)}.")
+        return Broken(f"{self.place} {sentence}: {clean(error)}.")
 
 
 def _greet(link: _Link, want: Login) -> None:
@@ -206,8 +217,10 @@ def _greet(link: _Link, want: Login) -> None:
     blob, shown = key.asbytes(), f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
     for revoked in known.revoked:
         if revoked.blob == blob:
-            raise IdentityError(f"{link.place} shows a host key that {revoked.place} marks as revoked: {shown}.",
-                                "Give the host a new key.")
+            raise IdentityError(
+                f"{link.place} shows a host key that {revoked.place} marks as revoked: {shown}.",
+                "Give the host a new key.",
+            )
     if any(k.blob == blob for k in known.keys):
         return
     if not known.keys:
@@ -258,12 +271,12 @@ def _authenticate(link: _Link, want: Login, secret: Secret) -> None:
     if link.expired:
         raise link.failure(TimeoutError(), "")
     if tried == 0:
-        raise CredentialRefused(
-            f"There is no key or password to log in to {link.place} as {_clean(want.user)}. {unread}".strip(),
+        raise SecretError(  # nobody was asked, so nobody refused: this must not count towards the limit of three
+            f"There is no key or password to log in to {link.place} as {clean(want.user)}. {unread}".strip(),
             "Set ansible_ssh_private_key_file in the inventory.",
         )
     raise CredentialRefused(
-        f"{link.place} refused to let {_clean(want.user)} in ({tried} tried). {unread}".strip(),
+        f"{link.place} refused to let {clean(want.user)} in ({tried} tried). {unread}".strip(),
         "Check the user, its key in authorized_keys, and that the account is not locked.",
     )
 
@@ -291,7 +304,7 @@ def _keys(want: Login, secret: Secret, link: _Link) -> Iterator[paramiko.PKey | 
             agent = paramiko.Agent()
             yield from agent.get_keys()
         except (paramiko.SSHException, OSError) as error:
-            yield f"The SSH agent cannot be used: {_clean(error)}."
+            yield f"The SSH agent cannot be used: {clean(error)}."
         finally:
             if agent is not None:
                 agent.close()
@@ -315,7 +328,7 @@ class SshShell:
             channel = link.transport.open_session(timeout=max(end - time.monotonic(), 0.01))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise link.failure(error, "opened no session") from error
-        clock = threading.Timer(max(end - time.monotonic(), 0.0), channel.close)
+        clock = threading.Timer(max(end - time.monotonic(), 0.0), _shut, (channel,))
         clock.daemon = True
         clock.start()
         noise = _Drain(channel)
@@ -343,11 +356,18 @@ class SshShell:
             clock.cancel()
             late = time.monotonic() >= end or link.expired
             status = channel.exit_status if channel.status_event.is_set() else -1
-            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
-                channel.close()
+            _shut(channel)
             noise.stop()
         done = status >= 0 and not truncated
         return Output(bytes(out), bytes(noise.kept), status if done else None, truncated, late and not done)
+
+
+def _shut(channel: paramiko.Channel) -> None:
+    """Close a channel whose connection may be closing at the same moment."""
+    import paramiko
+
+    with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        channel.close()
 
 
 class _Drain(threading.Thread):
@@ -367,31 +387,6 @@ class _Drain(threading.Thread):
         """Wait for the end, which closing the channel brings."""
         if self.ident is not None:
             self.join(5)
-
-
-def _place(host: str, port: int) -> str:
-    return _clean(host if port == 22 else f"{host} port {port}")
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return "no such name"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return _clean(error.strerror or "the connection failed").lower()
-
-
-def _hint(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return "Check ansible_host and the name servers here."
-    if isinstance(error, ConnectionRefusedError):
-        return "Is the SSH server running there?"
-    return "Is the host switched on, and the network between?"
-
-
-def _clean(error: object) -> str:
-    """Text that may come from the other side, on one short line without control characters."""
-    return re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", str(error)).strip().rstrip(".")[:200] or type(error).__name__
 
 
 __all__ = ["HostKey", "SshShell", "fingerprints", "open_ssh"]

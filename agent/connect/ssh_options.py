@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from getpass import getuser
@@ -142,3 +144,31 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
             if flag in _TAKES_VALUE:
                 yield flag, word[at + 1 :] or next(todo, "")
                 break
+
+
+def place(host: str, port: int) -> str:
+    """A host as sentences name it: with its port where that is not the usual one."""
+    return clean(host if port == 22 else f"{host} port {port}")
+
+
+def why(error: OSError) -> str:
+    """Why a connection did not come about, in a few words."""
+    if isinstance(error, socket.gaierror):
+        return "no such name"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return clean(error.strerror or "the connection failed").lower()
+
+
+def hint(error: OSError) -> str:
+    """What to look at when a connection did not come about."""
+    if isinstance(error, socket.gaierror):
+        return "Check ansible_host and the name servers here."
+    if isinstance(error, ConnectionRefusedError):
+        return "Is the SSH server running there?"
+    return "Is the host switched on, and the network between?"
+
+
+def clean(error: object) -> str:
+    """Text that may come from the other side, on one short line without control characters."""
+    return re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", str(error)).strip().rstrip(".")[:200] or type(error).__name__

@@ -12,19 +12,29 @@ from agent.versions import at_least
 ADMIN_GROUPS = ("sudo", "wheel", "admin")
 """Groups that sudoers of the usual distributions lets become root (Debian; RHEL and SUSE; old Ubuntu)."""
 
-SUPPORT = Record({
-    "ends": Field(TIME, "last moment of security updates; absent for releases without an end", may_be_absent=True),
-})
-REQUIRED = Record({
-    "name": Field(STR, "package that the site requires"),
-    "wanted": Field(STR, "lowest version"),
-    "installed": Field(STR, "version that is there; absent when none is", may_be_absent=True),
-    "fits": Field(BOOL, "whether it is there, and new enough by its own system's rules"),
-}, key="name", label="name")
-ADMINISTRATOR = Record({
-    "name": Field(STR, "login name"),
-    "groups": Field(ListOf(STR), "groups through which"),
-}, key="name", label="name")
+SUPPORT = Record(
+    {
+        "ends": Field(TIME, "last moment of security updates; absent for releases without an end", may_be_absent=True),
+    }
+)
+REQUIRED = Record(
+    {
+        "name": Field(STR, "package that the site requires"),
+        "wanted": Field(STR, "lowest version"),
+        "installed": Field(STR, "version that is there; absent when none is", may_be_absent=True),
+        "fits": Field(BOOL, "whether it is there, and new enough by its own system's rules"),
+    },
+    key="name",
+    label="name",
+)
+ADMINISTRATOR = Record(
+    {
+        "name": Field(STR, "login name"),
+        "groups": Field(ListOf(STR), "groups through which"),
+    },
+    key="name",
+    label="name",
+)
 
 
 @derived("os_support", SUPPORT, "linux", reads=("os",))

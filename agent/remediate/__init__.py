@@ -17,7 +17,8 @@ from agent.errors import SpiritlevelError
 from agent.model import Target
 from agent.plan import Planner, Selection
 from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files
-from agent.render.bundle import Content, files
+from agent.render.bundle import files
+from agent.render.bundle_content import Content
 from agent.store import Store
 
 MARK = "bundle.json"
@@ -36,8 +37,9 @@ class BundleInfo:
     targets: tuple[Target, ...]
 
 
-def bundle(planner: Planner, store: Store, selection: Selection, out: Path,
-           today: date | None = None) -> list[BundleInfo]:
+def bundle(
+    planner: Planner, store: Store, selection: Selection, out: Path, today: date | None = None
+) -> list[BundleInfo]:
     """Write `out/remediation/<school>/` for every selected school with failing findings that no exception covers.
 
     `today` (default: now, in the trust's time zone) decides which exceptions hold. A bundle of before is replaced as a
@@ -71,8 +73,17 @@ def _mark(info: BundleInfo) -> str:
     """The bundle for programs: steps with their hosts, and what is left to people."""
     body = {
         "school": info.school,
-        "steps": [{"control": s.control, "risk": s.risk, "minutes": s.minutes, "reboot": s.reboot, "group": s.group,
-                   "hosts": list(s.hosts)} for s in info.content.steps],
+        "steps": [
+            {
+                "control": s.control,
+                "risk": s.risk,
+                "minutes": s.minutes,
+                "reboot": s.reboot,
+                "group": s.group,
+                "hosts": list(s.hosts),
+            }
+            for s in info.content.steps
+        ],
         "manual": [{"control": m.control, "target": m.target, "count": m.count} for m in info.content.manual],
         "left_out": list(info.content.left_out),
     }

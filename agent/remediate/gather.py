@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ from typing import Any
 
 from agent.condition import fill
 from agent.controls import Control, Rule
+from agent.errors import UsageError, suggest
 from agent.exceptions import cover
 from agent.files import Fix
 from agent.model import Finding, Kind, Offender, Target, Verdict
 from agent.plan import Planner, Selection
 from agent.remediate.windows import sentences
-from agent.render.bundle import SECRET, Content, Host, Manual, Step, in_order, is_template
+from agent.render.bundle import SECRET, is_template
+from agent.render.bundle_content import Content, Host, Manual, Step, in_order
 from agent.resources import data_dir
 from agent.store import Store
 
@@ -52,7 +55,11 @@ def heaps(planner: Planner, store: Store, selection: Selection, today: date) -> 
     """
     out: dict[str | None, Heap] = {}
     rules: dict[tuple[str, str, str | None], tuple[Target, Rule]] = {}
-    for job in planner.jobs(selection):
+    for pattern in selection.controls:
+        if not fnmatch.filter(planner.policy.controls, pattern):
+            raise UsageError(f"there is no control {pattern!r}.", suggest(pattern, sorted(planner.policy.controls)))
+    for target in planner.select(selection):
+        job = planner.job(target, selection)  # also where nothing is collected for it: a person's answer may fail
         for baseline, school in job.parts:
             key = school.key if school else None
             if selection.schools and key not in selection.schools and not (key is None and job.target.serves):
@@ -74,13 +81,16 @@ def heaps(planner: Planner, store: Store, selection: Selection, today: date) -> 
     return out
 
 
-def _add(heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding,
-         offenders: tuple[Offender, ...]) -> None:
+def _add(
+    heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding, offenders: tuple[Offender, ...]
+) -> None:
     fix = rule.control.file.fix
     if fix is not None and fix.playbook is not None and target.kind is Kind.DEVICE:
         if not HOST_NAME.fullmatch(target.name):
-            heap.left_out[target.id] = (f"{target.name}: its inventory name cannot be written safely; "
-                                        "use letters, digits, dots, dashes and underscores.")
+            heap.left_out[target.id] = (
+                f"{target.name}: its inventory name cannot be written safely; "
+                "use letters, digits, dots, dashes and underscores."
+            )
             return
         task_file(rule.control, folder)
         heap.hosts[target.name] = target
@@ -93,13 +103,28 @@ def _manual(control: Control, target: Target, finding: Finding, offenders: tuple
     file, fix = control.file, control.file.fix or Fix(manual="-")
     what = fix.manual or ""
     if file.fix is None:
-        what = f"There is no written step for this; what is expected: {finding.expected}" if finding.expected else (
-            "There is no written step for this.")
+        what = (
+            f"There is no written step for this; what is expected: {finding.expected}"
+            if finding.expected
+            else ("There is no written step for this.")
+        )
     elif fix.playbook is not None:
         what = f"The task file {fix.playbook} mends this; it is not run from here."
     accepted = len(finding.offenders) - len(offenders)
-    return Manual(file.id, file.title, file.why, target.name, what, fix.risk, fix.minutes, fix.reboot, fix.undo,
-                  tuple(o.label for o in offenders), finding.offender_count - accepted, finding.observed)
+    return Manual(
+        file.id,
+        file.title,
+        file.why,
+        target.name,
+        what,
+        fix.risk,
+        fix.minutes,
+        fix.reboot,
+        fix.undo,
+        tuple(o.label for o in offenders),
+        finding.offender_count - accepted,
+        finding.observed,
+    )
 
 
 def content(planner: Planner, heap: Heap) -> Content:
@@ -109,8 +134,14 @@ def content(planner: Planner, heap: Heap) -> Content:
     steps = in_order(_step(trust.folder, control, hosts) for control, hosts in heap.steps.items())
     hosts = tuple(_host(heap.hosts[name], trust.folder) for name in sorted(heap.hosts))
     manual = tuple(sorted(heap.manual, key=lambda m: (m.control, m.target)))
-    return Content(title, hosts, steps, manual, tuple(heap.left_out[k] for k in sorted(heap.left_out)),
-                   tuple(sentences(trust.file.change_windows, heap.school, trust.file.timezone)))
+    return Content(
+        title,
+        hosts,
+        steps,
+        manual,
+        tuple(heap.left_out[k] for k in sorted(heap.left_out)),
+        tuple(sentences(trust.file.change_windows, heap.school, trust.file.timezone)),
+    )
 
 
 def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, tuple[Offender, ...]]]) -> Step:
@@ -120,11 +151,25 @@ def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, t
         raise ValueError(f"{control} has no task file")
     wants_offenders = "sl_offenders" in task_file(rule.control, folder).read_text(encoding="utf-8")
     offenders = {h: tuple(o.key for o in off) for h, (_, _, off) in hosts.items()} if wants_offenders else {}
-    cut = {h: f.offender_count for h, (_, f, _) in hosts.items()
-           if wants_offenders and f.offender_count > len(f.offenders)}
-    return Step(control, file.title, file.why, file.severity, fix.risk, fix.minutes, fix.reboot, fix.undo, fix.note,
-                fix.playbook, rule.control.platform, {h: variables(r) for h, (r, _, _) in hosts.items()},
-                offenders, cut)
+    cut = {
+        h: f.offender_count for h, (_, f, _) in hosts.items() if wants_offenders and f.offender_count > len(f.offenders)
+    }
+    return Step(
+        control,
+        file.title,
+        file.why,
+        file.severity,
+        fix.risk,
+        fix.minutes,
+        fix.reboot,
+        fix.undo,
+        fix.note,
+        fix.playbook,
+        rule.control.platform,
+        {h: variables(r) for h, (r, _, _) in hosts.items()},
+        offenders,
+        cut,
+    )
 
 
 def variables(rule: Rule) -> dict[str, Any]:
@@ -178,8 +223,9 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
         for name, value in fix.variables.items():
             place = ("fix", "variables", name)
             if not VARIABLE.fullmatch(name):
-                raise control.doc.error(f"{name!r} is no name for a variable.", place,
-                                        "Use small letters, digits and _.")
+                raise control.doc.error(
+                    f"{name!r} is no name for a variable.", place, "Use small letters, digits and _."
+                )
             if isinstance(value, dict) and set(value) == {"param"} and value["param"] not in control.uses:
                 raise control.doc.error(f"the check of this control does not use parameter {value['param']!r}.", place)
             if f"sl_{name.removeprefix('sl_')}" not in text:
@@ -192,7 +238,8 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
 def made(text: str) -> set[str]:
     """The `sl_` variables that a task file makes itself (by `register`, `set_fact`, `vars` …)."""
     return set(re.findall(r"(?m)^\s*(?:-\s+)?(?:register|loop_var|index_var):\s*(sl_\w+)", text)) | set(
-        re.findall(r"(?m)^\s*(?:-\s+)?(sl_\w+):", text))
+        re.findall(r"(?m)^\s*(?:-\s+)?(sl_\w+):", text)
+    )
 
 
 def asked(text: str) -> set[str]:

@@ -111,8 +111,11 @@ def lines(info: BundleInfo, result: PlayResult, *, check: bool, hosts: Iterable[
             lost.setdefault(task.host, task.message)
     plays = {step.play for step in info.content.steps}
     # A host that fails outside the fixes (its facts cannot be read) is in none of them.
-    broken = {t.host: t.message for t in result.tasks if t.outcome == "failed" and t.play not in plays
-              and not any((p, t.host) in by_play for p in plays)}
+    broken = {
+        t.host: t.message
+        for t in result.tasks
+        if t.outcome == "failed" and t.play not in plays and not any((p, t.host) in by_play for p in plays)
+    }
     out = []
     for step in info.content.steps:
         for host in step.hosts:
@@ -165,13 +168,21 @@ def closed(infos: Sequence[BundleInfo], planner: Planner, now: datetime) -> list
     """Names of the schools whose change window is not open."""
     trust = planner.trust
     local = now.astimezone(ZoneInfo(trust.file.timezone))
-    return [i.content.title for i in infos if i.content.steps
-            and not is_open(trust.file.change_windows, i.school, local)]
+    return [
+        i.content.title for i in infos if i.content.steps and not is_open(trust.file.change_windows, i.school, local)
+    ]
 
 
-def apply(planner: Planner, store: Store, infos: Sequence[BundleInfo], confirm: Callable[[Sequence[Ran]], bool],
-          *, options: Options | None = None, outside_window: bool = False,
-          tell: Callable[[Task], None] = lambda _: None) -> Outcome:
+def apply(
+    planner: Planner,
+    store: Store,
+    infos: Sequence[BundleInfo],
+    confirm: Callable[[Sequence[Ran]], bool],
+    *,
+    options: Options | None = None,
+    outside_window: bool = False,
+    tell: Callable[[Task], None] = lambda _: None,
+) -> Outcome:
     """Check mode first; then, if `confirm` says so, the real run, a scan of exactly the hosts that were reached, and a
     note in the store of who did what and what it came to.
 
@@ -181,11 +192,14 @@ def apply(planner: Planner, store: Store, infos: Sequence[BundleInfo], confirm: 
     """
     infos = [i for i in infos if i.content.steps]
     if not infos:
-        raise UsageError("there is nothing that a playbook could mend.",
-                         "Read the README of each bundle for what people do.")
+        raise UsageError(
+            "there is nothing that a playbook could mend.", "Read the README of each bundle for what people do."
+        )
     if not outside_window and (shut := closed(infos, planner, datetime.now(UTC))):
-        raise UsageError(f"the change window is not open: {', '.join(shut)}.",
-                         "Wait for it, or say --outside-window if this cannot wait.")
+        raise UsageError(
+            f"the change window is not open: {', '.join(shut)}.",
+            "Wait for it, or say --outside-window if this cannot wait.",
+        )
     before = [preview(i, planner, tell) for i in infos]
     outcome = Outcome()
     if not confirm(before):
@@ -202,8 +216,9 @@ def apply(planner: Planner, store: Store, infos: Sequence[BundleInfo], confirm: 
     return outcome
 
 
-def _run(before: Ran, planner: Planner, outcome: Outcome, did: dict[tuple[str, str], Line],
-         tell: Callable[[Task], None]) -> None:
+def _run(
+    before: Ran, planner: Planner, outcome: Outcome, did: dict[tuple[str, str], Line], tell: Callable[[Task], None]
+) -> None:
     """The real run of one bundle, the pilot hosts first. What becomes of each line goes into `did`."""
     info = before.info
     ids = {t.name: t.id for t in info.targets}
@@ -212,8 +227,11 @@ def _run(before: Ran, planner: Planner, outcome: Outcome, did: dict[tuple[str, s
         did.update({(ids[line.host], line.control): line for line in found})
 
     bad = sorted({x.control for x in before.lines if x.seen is Seen.FAILED})
-    note(Line(x.control, x.host, Seen.LEFT_OUT, x.message or "it fails elsewhere in check mode")
-         for x in before.lines if x.control in bad)
+    note(
+        Line(x.control, x.host, Seen.LEFT_OUT, x.message or "it fails elsewhere in check mode")
+        for x in before.lines
+        if x.control in bad
+    )
     good = [s for s in info.content.steps if s.control not in bad]
     if before.error or not good:
         outcome.stopped = before.error or f"{info.content.title}: every fix fails in check mode."
@@ -224,16 +242,23 @@ def _run(before: Ran, planner: Planner, outcome: Outcome, did: dict[tuple[str, s
     for number, wave in enumerate(waves):
         # Noted before it happens: who breaks this off still gets a scan and a note of what was under way.
         note(Line(s.control, h, Seen.FAILED, "broken off") for s in good for h in s.hosts if h in wave)
-        result = play(info.folder, check=False, limit=",".join(wave), skip_tags=bad,
-                      credentials=credentials(info, planner), tell=tell)
+        result = play(
+            info.folder,
+            check=False,
+            limit=",".join(wave),
+            skip_tags=bad,
+            credentials=credentials(info, planner),
+            tell=tell,
+        )
         mine = [x for x in lines(info, result, check=False, hosts=wave) if x.control not in bad]
         note(mine)
         failed = sorted({x.control for x in mine if x.seen is Seen.FAILED})
         if failed and number + 1 < len(waves):
             rest = {h for w in waves[number + 1 :] for h in w}
             note(Line(s.control, h, Seen.LEFT_OUT, "the pilot failed") for s in good for h in s.hosts if h in rest)
-            outcome.stopped = (f"{info.content.title}: {', '.join(failed)} failed on the pilot hosts; "
-                               "the others were not touched.")
+            outcome.stopped = (
+                f"{info.content.title}: {', '.join(failed)} failed on the pilot hosts; the others were not touched."
+            )
             return
 
 
@@ -241,8 +266,15 @@ def _verdicts(store: Store) -> dict[tuple[str, str], Verdict]:
     return {(k.finding.target, k.finding.control): k.finding.verdict for k in store.findings()}
 
 
-def _look_again(planner: Planner, store: Store, options: Options, outcome: Outcome, did: Mapping[tuple[str, str], Line],
-                was: Mapping[tuple[str, str], Verdict], began: datetime) -> None:
+def _look_again(
+    planner: Planner,
+    store: Store,
+    options: Options,
+    outcome: Outcome,
+    did: Mapping[tuple[str, str], Line],
+    was: Mapping[tuple[str, str], Verdict],
+    began: datetime,
+) -> None:
     """Scan what was touched, sum up, and note it: also when the run was broken off half-way."""
     away = (Seen.LEFT_OUT, Seen.UNREACHABLE)
     touched = sorted({target for (target, _), line in did.items() if line.seen not in away})
@@ -259,16 +291,24 @@ def _look_again(planner: Planner, store: Store, options: Options, outcome: Outco
         verdict = now.get((target, control)) if target in touched else None
         message = line.message or ("" if verdict is not None else why)
         outcome.applied.append(Applied(target, control, line.seen, verdict, message))
-    outcome.fresh = sorted(k for k, v in now.items() if k[0] in touched and v is Verdict.FAIL
-                           and was.get(k) is not Verdict.FAIL)
+    outcome.fresh = sorted(
+        k for k, v in now.items() if k[0] in touched and v is Verdict.FAIL and was.get(k) is not Verdict.FAIL
+    )
     for target in sorted({t for t, _ in did}):
         mine = [a for a in outcome.applied if a.target == target]
-        store.record(began, who(), {
-            "verb": "remediate", "target": target, "run": outcome.run,
-            "controls": [{"control": a.control, "did": a.did.value, "now": a.now.value if a.now else None}
-                         for a in mine],
-            "fresh": [c for t, c in outcome.fresh if t == target],
-        })
+        store.record(
+            began,
+            who(),
+            {
+                "verb": "remediate",
+                "target": target,
+                "run": outcome.run,
+                "controls": [
+                    {"control": a.control, "did": a.did.value, "now": a.now.value if a.now else None} for a in mine
+                ],
+                "fresh": [c for t, c in outcome.fresh if t == target],
+            },
+        )
 
 
 def who() -> str:

@@ -15,8 +15,11 @@ _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*(?:([01]?\d|2[0-3]):([0-5
 
 def sentences(windows: Sequence[ChangeWindow], school: str | None, zone: str) -> list[str]:
     """A school's windows in words; nothing where it has none."""
-    return [f"{', '.join(d.capitalize() for d in _days(w)) if w.days else 'Every day'}, "
-            f"{w.hours.replace(' ', '') or 'all day'} ({zone})" for w in _of(windows, school)]
+    return [
+        f"{', '.join(d.capitalize() for d in _days(w)) if w.days else 'Every day'}, "
+        f"{w.hours.replace(' ', '') or 'all day'} ({zone})"
+        for w in _of(windows, school)
+    ]
 
 
 def is_open(windows: Sequence[ChangeWindow], school: str | None, now: datetime) -> bool:
@@ -50,8 +53,12 @@ def _days(window: ChangeWindow) -> list[str]:
     for word in window.days:
         hits = [d for d in DAYS if len(word) >= 3 and d.startswith(word.lower())]
         if len(hits) != 1:
-            raise ConfigError(f"there is no day {word!r}.", "Write mon to sun, or the days in full.", file="trust.yml",
-                              key="change_windows")
+            raise ConfigError(
+                f"there is no day {word!r}.",
+                "Write mon to sun, or the days in full.",
+                file="trust.yml",
+                key="change_windows",
+            )
         out.append(hits[0])
     return out
 
@@ -62,7 +69,8 @@ def _hours(window: ChangeWindow) -> tuple[int, int]:
         return 0, 24 * 60
     found = _HOURS.fullmatch(window.hours.strip())
     if found is None:
-        raise ConfigError(f"{window.hours!r} are no hours.", "Write them so: 18:00-22:30.", file="trust.yml",
-                          key="change_windows")
+        raise ConfigError(
+            f"{window.hours!r} are no hours.", "Write them so: 18:00-22:30.", file="trust.yml", key="change_windows"
+        )
     start = int(found[1]) * 60 + int(found[2])
     return start, 24 * 60 if found[3] is None else int(found[3]) * 60 + int(found[4])

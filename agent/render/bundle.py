@@ -1,119 +1,22 @@
-"""A remediation bundle as text: inventory, plays, variables and README. Pure: what is in comes from `agent.remediate`.
+"""A remediation bundle as text: inventory, plays and variables. Pure: what is in it comes from `agent.remediate`.
 
-Nothing observed on a target is ever markup, template or code here: offenders' keys are `!unsafe` data, their labels are
-code spans without control characters, and what Ansible would template in a title is taken apart.
+Nothing observed on a target is ever template or code here: offenders' keys are `!unsafe` data, and no text of a control
+but its id stands where Ansible would read a template.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from agent.render.bundle_content import Content, Step
+from agent.render.bundle_readme import readme
 from agent.yamlfile import Unsafe, dump
 
-RISKS = ("low", "medium", "high", "disruptive")
-SHOWN = 200
-"""Labels listed per manual step; the report has them all."""
 SECRET = re.compile(r"pass(wd|word|phrase)?$|secret|token|vault|(?<!public_)(?<!host_)key$", re.IGNORECASE)
 """Variables that hold a credential. A private key's file is a path, not a credential."""
 _TEMPLATE = re.compile(r"\{[{%#]|[%#}]\}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\ud800-\udfff]")
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~&])")
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """A host with failing controls. `variables` are the connection's, without credentials; `missing` says which of the
-    inventory's variables were left out, and why (`credential` or `template`)."""
-
-    name: str
-    variables: Mapping[str, Any]
-    groups: tuple[str, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One control that a reviewed task file mends on some hosts.
-
-    `variables` are the task file's, by host, typed and from the baseline only; `offenders` the keys of what failed, by
-    host, for a task file that mends those (else empty).
-    """
-
-    control: str
-    title: str
-    why: str
-    severity: str
-    risk: str
-    minutes: int
-    reboot: bool
-    undo: str
-    note: str
-    playbook: str
-    platform: str
-    variables: Mapping[str, Mapping[str, Any]]
-    offenders: Mapping[str, tuple[str, ...]]
-    cut: Mapping[str, int] = field(default_factory=dict)
-    """Hosts of which not all offenders were kept: how many there are."""
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Names of the hosts that need it, sorted."""
-        return tuple(sorted(self.variables))
-
-    @property
-    def slug(self) -> str:
-        """The control's id as a variable or group name may hold it."""
-        return re.sub(r"[^a-z0-9]", "_", self.control)
-
-    @property
-    def group(self) -> str:
-        """The inventory group of the hosts that need it."""
-        return f"fix_{self.slug}"
-
-    @property
-    def play(self) -> str:
-        """The play's name."""
-        return f"Fix {self.control} ({self.risk} risk)"
-
-
-@dataclass(frozen=True, slots=True)
-class Manual:
-    """What a person does: one control on one target. `labels` are what to look for, of `count` in all."""
-
-    control: str
-    title: str
-    why: str
-    target: str
-    what: str
-    risk: str
-    minutes: int
-    reboot: bool
-    undo: str
-    labels: tuple[str, ...] = ()
-    count: int = 0
-    observed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """All that one bundle says. `title` names the school, or the trust for what is shared."""
-
-    title: str
-    hosts: tuple[Host, ...]
-    steps: tuple[Step, ...]
-    manual: tuple[Manual, ...]
-    left_out: tuple[str, ...] = ()
-    """Sentences about targets that could not be taken in."""
-    windows: tuple[str, ...] = ()
-    """When changes may be made, as sentences."""
-
-
-def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Low risk first, what needs a reboot last."""
-    return tuple(sorted(steps, key=lambda s: (s.reboot, RISKS.index(s.risk), s.control)))
 
 
 def files(content: Content) -> dict[str, str]:
@@ -271,135 +174,3 @@ _HEAD = "# yamllint disable rule:line-length\n"  # a path is as long as it is
 
 def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)  # True is not 1 in a variables file
-
-
-# ------------------------------------------------------------------------------------------------------- for people
-
-
-def span(text: str, most: int = 300) -> str:
-    """Text as an inert Markdown code span: no control character, no line break, no end of the span inside."""
-    clean = _CONTROL.sub("�", text)
-    clean = clean if len(clean) <= most else f"{clean[:most]}…"
-    fence = "`" * (max((len(m) for m in re.findall(r"`+", clean)), default=0) + 1)
-    pad = " " if not clean.strip() or clean[0] in "` " or clean[-1] in "` " else ""
-    return f"{fence}{pad}{clean}{pad}{fence}"
-
-
-def prose(text: str) -> str:
-    """Text of the baseline as plain Markdown prose on one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(_CONTROL.sub(" ", text).split()))
-
-
-def readme(content: Content) -> str:
-    """What the bundle does, in which order, with risk, time, reboot and undo of each step; then what people do."""
-    out = [f"# Remediation: {prose(content.title)}", ""]
-    minutes = sum(s.minutes for s in content.steps)
-    if content.steps:
-        out += [
-            f"{_count(len(content.steps), 'step')} for {_count(len(content.hosts), 'host')}, about "
-            f"{_count(minutes, 'minute')}; {_count(len(content.manual), 'thing')} to do by hand.",
-            "",
-        ]
-    else:
-        out += [f"Nothing here can be mended by a playbook; {_count(len(content.manual), 'thing')} to do by hand.", ""]
-    for heading, lines in (("Left out", content.left_out), ("When changes may be made", content.windows)):
-        if lines:
-            out += [f"## {heading}", "", *(f"- {prose(line)}" for line in lines), ""]
-    if content.steps:
-        out += [*_how_to(content), "## Steps", ""]
-        for number, step in enumerate(content.steps, 1):
-            out += _step(number, step)
-    if content.manual:
-        out += ["## By hand", ""]
-        for item in content.manual:
-            out += _manual(item)
-    return "\n".join(out).rstrip("\n") + "\n"
-
-
-def _how_to(content: Content) -> list[str]:
-    out = [
-        "## How to run it",
-        "",
-        "Any machine with ansible-core 2.16 or newer that reaches the hosts will do. Look first, change nothing:",
-        "",
-        "```sh",
-        "ansible-playbook -i inventory.yml site.yml --check --diff",
-        "```",
-        "",
-        "In this preview a step may fail because a package that an earlier task of it would install is not there yet; "
-        "the real run installs it. Then apply, one host or the group `pilot` first where there is one:",
-        "",
-        "```sh",
-        f"ansible-playbook -i inventory.yml site.yml --diff --limit {content.hosts[0].name}",
-        "ansible-playbook -i inventory.yml site.yml --diff",
-        "```",
-        "",
-        "A second run changes nothing. One step alone: `--tags` with its name below; only the harmless ones: "
-        "`--tags risk_low`. A step that fails on a host does not stop the others; the last play names what failed.",
-        "",
-    ]
-    missing: dict[tuple[str, str], list[str]] = {}
-    for host in content.hosts:
-        for name, why in host.missing.items():
-            missing.setdefault((name, why), []).append(host.name)
-    if missing:
-        out += [
-            "No credential is written here. Supply these yourself, with `--ask-pass`, `--ask-become-pass`, a vault "
-            "file or `-e`:",
-            "",
-        ]
-        for (name, why), hosts in sorted(missing.items()):
-            because = "a credential" if why == "credential" else "a template, which is not carried over"
-            out.append(f"- {span(name)} ({because}): {_names(hosts)}")
-        out.append("")
-    return out
-
-
-def _step(number: int, step: Step) -> list[str]:
-    out = [
-        f"### {number}. {prose(step.title)}",
-        "",
-        f"- Tag: {span(step.control)} (severity {step.severity}); task file {span('tasks/' + step.playbook)}",
-        f"- Why: {prose(step.why)}",
-        f"- Risk: {step.risk}; about {_count(step.minutes, 'minute')} a host; "
-        + ("a reboot is needed before it holds." if step.reboot else "no reboot."),
-        f"- Undo: {prose(step.undo) if step.undo else 'nothing is written down; take a backup first.'}",
-    ]
-    if step.note:
-        out.append(f"- Note: {prose(step.note)}")
-    out.append(f"- Hosts ({len(step.hosts)}): {_names(step.hosts)}")
-    for host, count in sorted(step.cut.items()):
-        out.append(
-            f"- On {span(host)} the first {len(step.offenders[host])} of {count} items; scan and run again for more."
-        )
-    return [*out, ""]
-
-
-def _manual(item: Manual) -> list[str]:
-    out = [
-        f"- [ ] **{prose(item.title)}** on {span(item.target)} ({span(item.control)})",
-        f"  - Do: {prose(item.what)}",
-        f"  - Why: {prose(item.why)}",
-        f"  - Risk: {item.risk}; about {_count(item.minutes, 'minute')}; "
-        + ("a reboot is needed." if item.reboot else "no reboot."),
-    ]
-    if item.undo:
-        out.append(f"  - Undo: {prose(item.undo)}")
-    if item.labels:
-        out.append(f"  - Concerns ({item.count}):")
-        out += [f"    - [ ] {span(label)}" for label in item.labels[:SHOWN]]
-        if item.count > len(item.labels[:SHOWN]):
-            out.append(
-                f"    - and {item.count - len(item.labels[:SHOWN])} more: see the CSV report"
-            )
-    elif item.observed:
-        out.append(f"  - Found: {span(item.observed)}")
-    return [*out, ""]
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(span(n) for n in sorted(names))
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

@@ -48,8 +48,8 @@ def unpack(body: bytes) -> Any:
     """The reverse of `pack`. Raises `StoreError` for what `pack` did not write."""
     try:
         return json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_INFLATED))
-    except (zstandard.ZstdError, ValueError):
-        raise StoreError(*DAMAGED) from None
+    except (zstandard.ZstdError, ValueError) as e:
+        raise StoreError(*DAMAGED) from e
 
 
 def put(db: Connection, facts: Facts) -> str:

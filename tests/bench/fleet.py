@@ -115,8 +115,8 @@ def _mixed(given: Sequence[Any], ftype: Any, rng: random.Random) -> Any:
 
 
 def hosts(number: int, pools: dict[str, list[Reading]], schools_: Sequence[School], *, seed: int = 2,
-          alike: int = 0) -> Iterator[Evidence]:
-    """Evidence of that many hosts, one after the other, each read at a second of its own.
+          alike: int = 0, apart: int = 1) -> Iterator[Evidence]:
+    """Evidence of that many hosts, one after the other, read `apart` seconds from each other.
 
     A fact's more common readings are the first of its pool (half of the fleet has one of the first few). With
     `alike`, there are only that many different hosts: images that were rolled out.
@@ -128,4 +128,4 @@ def hosts(number: int, pools: dict[str, list[Reading]], schools_: Sequence[Schoo
         row = rng.randrange(alike) if alike else i
         facts = {name: column[row] for name, column in columns.items()}
         target = Target(f"pc{i:05d}", Kind.DEVICE, PLATFORM, schools_[i % len(schools_)].key)
-        yield Evidence(target, TargetState.COLLECTED, BEGIN + timedelta(seconds=i), facts)
+        yield Evidence(target, TargetState.COLLECTED, BEGIN + timedelta(seconds=i * apart), facts)

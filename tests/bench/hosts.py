@@ -29,8 +29,8 @@ from agent.store import Store
 from tests.lab.hosts import HostLab
 
 AT_ONCE = 20
-SECONDS = 120.0
-"""Rounds are started for this long, but at least `ROUNDS` of them."""
+SECONDS = 90.0
+"""Rounds are started while one more is likely to fit in here, but at least `ROUNDS` of them; also a host's limit."""
 ROUNDS = 3
 WAYS = {"A": "ssh client, nothing but the script", "B": "collect", "C": "scan: collect, judge, store"}
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,7 +25,7 @@ from tests.cli.conftest import TRUST, Hosts, Run
 class Hook(http.server.BaseHTTPRequestHandler):
     """A webhook that keeps what it gets; a path decides its answer."""
 
-    got: list[Any] = []
+    got: ClassVar[list[Any]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -53,7 +53,7 @@ def hook() -> Iterator[str]:
 class Mail(socketserver.StreamRequestHandler):
     """The least of SMTP."""
 
-    got: list[str] = []
+    got: ClassVar[list[str]] = []
 
     def handle(self) -> None:
         self.wfile.write(b"220 here\r\n")
@@ -172,7 +172,7 @@ def test_a_cron_line(run: Run, trust: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_installed_is_printed(run: Run, trust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     for kind in ("--cron", "--systemd"):
         done = run("-C", trust, "schedule", "--time", "02:30", kind)
         assert done.code == 0

@@ -16,8 +16,8 @@ from agent import kit
 from agent.demo.folder import DEMO_APP
 from agent.demo.stage import Stage
 from agent.facts.linux.answer import COMMAND
-from agent.facts.m365 import SOURCES, plan
-from agent.facts.m365.source import KEYED
+from agent.facts.m365 import plan
+from agent.facts.m365.source import KEYED, SOURCES
 from tests.cli.conftest import Hosts, Run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import hashlib
 import hmac
@@ -35,7 +36,7 @@ FORCED = {
     "trickle": "while :; do echo x; sleep 0.2; done",
     "noise": "head -c 3000 /dev/urandom; printf 'motd\\n' >&2; eval \"$SSH_ORIGINAL_COMMAND\"",
     "errors": "head -c 5000000 /dev/zero >&2; echo done",
-    "killed": "echo half; kill -9 $PPID",
+    "killed": "echo half; sleep 1; kill -9 $PPID",
 }
 
 
@@ -46,13 +47,29 @@ class Server:
 
     def target(self, key: str = "good", **settings: Any) -> Target:
         known = settings.pop("known_hosts", self.folder / "known_hosts")
-        return Target("host", Kind.DEVICE, "linux", "school", {
-            "ansible_host": "127.0.0.1", "ansible_port": self.port, "ansible_user": getpass.getuser(),
-            "ansible_ssh_private_key_file": str(self.folder / key),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={known} -o GlobalKnownHostsFile=none", **settings})
+        return Target(
+            "host",
+            Kind.DEVICE,
+            "linux",
+            "school",
+            {
+                "ansible_host": "127.0.0.1",
+                "ansible_port": self.port,
+                "ansible_user": getpass.getuser(),
+                "ansible_ssh_private_key_file": str(self.folder / key),
+                "ansible_ssh_common_args": f"-o UserKnownHostsFile={known} -o GlobalKnownHostsFile=none",
+                **settings,
+            },
+        )
 
-    def run(self, key: str = "good", command: str = "echo out; echo err >&2; exit 3", stdin: bytes = b"",
-            limits: Limits | None = None, **settings: Any) -> Output:
+    def run(
+        self,
+        key: str = "good",
+        command: str = "echo out; echo err >&2; exit 3",
+        stdin: bytes = b"",
+        limits: Limits | None = None,
+        **settings: Any,
+    ) -> Output:
         limits = limits or Limits(20)
         with open_ssh(self.target(key, **settings), no_secret, limits) as shell:
             return shell.run(command, stdin, limits)
@@ -72,8 +89,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if SSHD is None or shutil.which("ssh-keygen") is None:
         pytest.skip("no sshd on this machine")
     folder = tmp_path_factory.mktemp("sshd")
-    for name, kind in [("host_ed25519", "ed25519"), ("host_rsa", "rsa"), ("good", "ed25519"), ("bad", "ed25519"),
-                       *((n, "ed25519") for n in FORCED)]:
+    for name, kind in [
+        ("host_ed25519", "ed25519"),
+        ("host_rsa", "rsa"),
+        ("good", "ed25519"),
+        ("bad", "ed25519"),
+        *((n, "ed25519") for n in FORCED),
+    ]:
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(folder / name)], check=True, timeout=60)
     keys = [" ".join(public(folder / "good.pub"))]
     keys += [f'command="sh {folder / n}.sh" ' + " ".join(public(folder / f"{n}.pub")) for n in FORCED]
@@ -89,7 +111,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_ed25519\nHostKey {folder}/host_rsa\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\nMaxStartups 100\n",
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=subprocess.PIPE)
     try:
         for _ in range(100):
@@ -191,8 +214,13 @@ def test_hashed_names_and_aliases_are_found(server: Server, tmp_path: Path) -> N
 def test_fingerprints_are_those_of_ssh_keygen(server: Server) -> None:
     found = {k.type: k for k in fingerprints("127.0.0.1", server.port)}
     assert set(found) == {"ssh-ed25519", "ssh-rsa"}
-    said = subprocess.run(["ssh-keygen", "-lf", str(server.folder / "host_ed25519.pub")], capture_output=True,
-                          text=True, check=True, timeout=20).stdout
+    said = subprocess.run(
+        ["ssh-keygen", "-lf", str(server.folder / "host_ed25519.pub")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    ).stdout
     assert found["ssh-ed25519"].fingerprint in said
     assert found["ssh-ed25519"].line.startswith(f"[127.0.0.1]:{server.port} ssh-ed25519 ")
 
@@ -204,17 +232,19 @@ def test_a_refused_key_is_a_refused_credential(server: Server) -> None:
 
 
 def test_a_missing_key_file_is_named(server: Server) -> None:
-    with pytest.raises(CredentialRefused, match="nowhere is not there"):
+    with pytest.raises(SecretError, match="nowhere is not there"):
         server.run("nowhere")
 
 
 def test_a_key_with_a_passphrase_takes_it_by_reference(server: Server, tmp_path: Path) -> None:
     shutil.copy(server.folder / "good", tmp_path / "locked")
-    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "opensesame", "-f", str(tmp_path / "locked")], check=True, timeout=60)
-    with pytest.raises(CredentialRefused, match="passphrase is missing or wrong"):
+    lock = ["ssh-keygen", "-q", "-p", "-N", "opensesame", "-f", str(tmp_path / "locked")]
+    subprocess.run(lock, check=True, timeout=60)
+    with pytest.raises(SecretError, match="passphrase is missing or wrong"):
         server.run(ansible_ssh_private_key_file=str(tmp_path / "locked"))
-    target = server.target(ansible_ssh_private_key_file=str(tmp_path / "locked"),
-                           ansible_ssh_private_key_passphrase="env:WORD")
+    target = server.target(
+        ansible_ssh_private_key_file=str(tmp_path / "locked"), ansible_ssh_private_key_passphrase="env:WORD"
+    )
     with open_ssh(target, {"env:WORD": "opensesame"}.__getitem__, Limits(20)) as shell:
         assert shell.run("true", b"", Limits(20)).rc == 0
 
@@ -228,18 +258,18 @@ def test_a_password_that_is_not_taken_is_a_refused_credential(server: Server) ->
 # ---------------------------------------------------------------- hosts that behave badly
 def test_a_host_that_hangs_costs_its_own_time_only(server: Server) -> None:
     begin = time.monotonic()
-    out = server.run("hang", limits=Limits(2))
+    out = server.run("hang", limits=Limits(4))
     assert out.timed_out
     assert out.rc is None
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_a_host_that_trickles_ends_at_its_limit_and_keeps_what_came(server: Server) -> None:
     begin = time.monotonic()
-    out = server.run("trickle", limits=Limits(2))
+    out = server.run("trickle", limits=Limits(4))
     assert out.timed_out
     assert out.stdout.startswith(b"x\n")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_a_flood_is_cut_at_the_limit(server: Server) -> None:
@@ -271,11 +301,8 @@ def serve(behave: Callable[[socket.socket], None]) -> tuple[int, socket.socket]:
                 caller, _ = listener.accept()
             except OSError:
                 return
-            with caller:
-                try:
-                    behave(caller)
-                except OSError:
-                    pass
+            with caller, contextlib.suppress(OSError):
+                behave(caller)
 
     threading.Thread(target=loop, daemon=True).start()
     return listener.getsockname()[1], listener
@@ -293,13 +320,17 @@ def drip(caller: socket.socket) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("behave", "kind"), [
-    (silent, (Unreachable, Broken)),
-    (drip, (Unreachable, Broken)),
-    (lambda c: c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 50), Broken),
-    (lambda c: c.sendall(os.urandom(50_000)), Broken),
-    (lambda c: None, Broken),
-], ids=["silent", "drip", "http", "garbage", "closes"])
+@pytest.mark.parametrize(
+    ("behave", "kind"),
+    [
+        (silent, (Unreachable, Broken)),
+        (drip, (Unreachable, Broken)),
+        (lambda c: c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 50), Broken),
+        (lambda c: c.sendall(os.urandom(50_000)), Broken),
+        (lambda c: None, Broken),
+    ],
+    ids=["silent", "drip", "http", "garbage", "closes"],
+)
 def test_what_is_no_ssh_server_is_told_in_one_sentence(behave: Any, kind: Any) -> None:
     port, listener = serve(behave)
     begin = time.monotonic()
@@ -309,7 +340,7 @@ def test_what_is_no_ssh_server_is_told_in_one_sentence(behave: Any, kind: Any) -
             pass
     finally:
         listener.close()
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 10
     assert "Traceback" not in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -319,16 +350,20 @@ def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for settings in ({"ansible_host": "127.0.0.1", "ansible_port": port}, {"ansible_host": "no.such.host.invalid"}):
-        with pytest.raises(Unreachable), open_ssh(Target("h", Kind.DEVICE, "linux", "s", settings), no_secret, Limits(10)):
+        target = Target("h", Kind.DEVICE, "linux", "s", settings)
+        with pytest.raises(Unreachable), open_ssh(target, no_secret, Limits(10)):
             pass
 
 
 # ---------------------------------------------------------------- the inventory's words
 def test_options_are_read_as_ssh_reads_them() -> None:
-    want = login("h1", {
-        "ansible_ssh_common_args": "-C -oPort=2222 -o 'UserKnownHostsFile=/a /b' -l ann",
-        "ansible_ssh_extra_args": "-o Port=9 -o IdentitiesOnly=yes -i /k1",
-    })
+    want = login(
+        "h1",
+        {
+            "ansible_ssh_common_args": "-C -oPort=2222 -o 'UserKnownHostsFile=/a /b' -l ann",
+            "ansible_ssh_extra_args": "-o Port=9 -o IdentitiesOnly=yes -i /k1",
+        },
+    )
     assert (want.host, want.port, want.user) == ("h1", 2222, "ann")
     assert want.key_files == (Path("/k1"),)
     assert want.identities_only
@@ -336,9 +371,16 @@ def test_options_are_read_as_ssh_reads_them() -> None:
 
 
 def test_variables_win_over_options_and_strictness_cannot_be_switched_off() -> None:
-    want = login("h1", {"ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "bob",
-                        "ansible_ssh_common_args": "-o Port=2222 -o User=ann -o StrictHostKeyChecking=no "
-                                                   "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=none"})
+    want = login(
+        "h1",
+        {
+            "ansible_host": "10.0.0.1",
+            "ansible_port": 22,
+            "ansible_user": "bob",
+            "ansible_ssh_common_args": "-o Port=2222 -o User=ann -o StrictHostKeyChecking=no "
+            "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=none",
+        },
+    )
     assert (want.host, want.port, want.user) == ("10.0.0.1", 22, "bob")
     assert want.known_hosts == ()
 
@@ -349,10 +391,18 @@ def test_a_way_there_that_is_not_spoken_is_said(arguments: str) -> None:
         login("h1", {"ansible_ssh_common_args": arguments})
 
 
-@pytest.mark.parametrize(("line", "hit"), [
-    ("host.example ssh-x", True), ("*.example ssh-x", True), ("*.example,!host.example ssh-x", False),
-    ("[host.example]:2222 ssh-x", False), ("HOST.example ssh-x", True), ("other ssh-x", False), ("host?example ssh-x", True),
-])
+@pytest.mark.parametrize(
+    ("line", "hit"),
+    [
+        ("host.example ssh-x", True),
+        ("*.example ssh-x", True),
+        ("*.example,!host.example ssh-x", False),
+        ("[host.example]:2222 ssh-x", False),
+        ("HOST.example ssh-x", True),
+        ("other ssh-x", False),
+        ("host?example ssh-x", True),
+    ],
+)
 def test_names_in_known_hosts(tmp_path: Path, line: str, hit: bool) -> None:
     blob = base64.b64encode(b"\0\0\0\5ssh-xrest").decode()
     (tmp_path / "kh").write_text(f"{line} {blob}\n", encoding="utf-8")

@@ -206,7 +206,7 @@ def test_failing_out_of_sight_and_failing_still(store: Store) -> None:
     assert (one(store).change, one(store).since) == (Change.PERSISTING, first.id)
     assert one(store).known == finding(Verdict.FAIL, "a")
     night(store, 2, finding(Verdict.FAIL, "a", "b"))
-    assert (one(store).change, one(store).since, one(store).fresh) == (Change.PERSISTING, first.id, {"b"})
+    assert (one(store).change, one(store).since, one(store).fresh) == (Change.PERSISTING, first.id, frozenset("b"))
     night(store, 3, finding(Verdict.UNKNOWN))
     night(store, 4, finding(Verdict.PASS))
     assert one(store).change is Change.RESOLVED
@@ -271,7 +271,7 @@ def test_a_changed_rule_is_rebaselined(store: Store) -> None:
     run = store.begin(START + timedelta(days=1), ["oak/h1"], {})
     again = {("testbox.c", "oak"): finding(Verdict.FAIL, "a")}
     store.save(run, evidence(1), [(finding(Verdict.FAIL, "a", "b"), "rule2")], again)
-    assert (one(store).change, one(store).fresh, one(store).rule) == (Change.REBASELINED, {"b"}, "rule2")
+    assert (one(store).change, one(store).fresh, one(store).rule) == (Change.REBASELINED, frozenset("b"), "rule2")
 
 
 def test_a_rule_that_changes_while_a_target_is_away_is_remembered(store: Store) -> None:
@@ -296,7 +296,7 @@ def test_saving_a_target_twice_in_a_run(store: Store) -> None:
     store.save(run, evidence(1), [(finding(Verdict.FAIL, "a"), "rule1")], {})
     assert one(store).change is Change.REGRESSED
     store.save(run, evidence(1), [(finding(Verdict.FAIL, "a", "b"), "rule1")], {})
-    assert (one(store).change, one(store).fresh) == (Change.REGRESSED, {"a", "b"})
+    assert (one(store).change, one(store).fresh) == (Change.REGRESSED, frozenset("ab"))
     store.save(run, evidence(1), [(finding(Verdict.PASS), "rule1")], {})
     assert (one(store).change, one(store).finding.verdict) == (Change.NONE, Verdict.PASS)
     assert count(store, SPANS) == 1

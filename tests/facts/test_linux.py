@@ -29,7 +29,11 @@ NONCE = "0123456789abcdef"
 START = f"\n\x1e{NONCE} "
 WANTED = [
     *(n for n, r in READERS.items() if r.read is not None),
-    "sysctl[net.ipv4.ip_forward]", "package[ufw]", "service[ssh]", "file[/etc/shadow]", "mount[/tmp]",
+    "sysctl[net.ipv4.ip_forward]",
+    "package[ufw]",
+    "service[ssh]",
+    "file[/etc/shadow]",
+    "mount[/tmp]",
 ]
 
 
@@ -189,8 +193,12 @@ def test_garbage_never_crashes_and_is_never_known(data: bytes) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from(["clean", "worse"]), st.text(alphabet="0123456789abcdef", min_size=16, max_size=16),
-       st.sampled_from(["sshd", "users", "END 3", "rc=0 ", "+ ok /etc/sudoers", "gz"]), st.text(max_size=30))
+@given(
+    st.sampled_from(["clean", "worse"]),
+    st.text(alphabet="0123456789abcdef", min_size=16, max_size=16),
+    st.sampled_from(["sshd", "users", "END 3", "rc=0 ", "+ ok /etc/sudoers", "gz"]),
+    st.text(max_size=30),
+)
 def test_marks_forged_in_a_file_create_no_facts(name: str, guess: str, word: str, tail: str) -> None:
     if guess == NONCE:
         return

@@ -47,21 +47,35 @@ def wanted() -> set[str]:
 
 def record(lab: HostLab, host: str) -> dict[str, dict[str, object]]:
     """One host's answer, section by section."""
-    target = Target(host, Kind.DEVICE, "linux", "lab", {
-        "ansible_host": lab.addresses[host], "ansible_user": "scan", "ansible_ssh_private_key_file": str(lab.key_file),
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.known_hosts}"})
+    target = Target(
+        host,
+        Kind.DEVICE,
+        "linux",
+        "lab",
+        {
+            "ansible_host": lab.addresses[host],
+            "ansible_user": "scan",
+            "ansible_ssh_private_key_file": str(lab.key_file),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.known_hosts}",
+        },
+    )
     nonce, limits = new_nonce(), Limits(120)
     sections = {**sections_for(sorted(wanted())), "ids": []}
     with open_ssh(target, str, limits) as shell:
         answer = shell.run(COMMAND, payload(sections, nonce, plain=True), limits).stdout.decode("utf-8", "replace")
     start = f"\n\x1e{nonce} "
     out: dict[str, dict[str, object]] = {}
-    for name, text in re.findall(re.escape(start) + r"([a-z_]+)\n(.*?)(?=" + re.escape(start) + r"(?:[a-z_]+\n|END ))",
-                                 answer, re.DOTALL):
+    for name, text in re.findall(
+        re.escape(start) + r"([a-z_]+)\n(.*?)(?=" + re.escape(start) + r"(?:[a-z_]+\n|END ))", answer, re.DOTALL
+    ):
         body, _, tail = text.rpartition(f"{start}rc=")
         rc, _, note = tail.strip("\n").partition(" ")
-        out[name] = {"rc": int(rc), "note": note.strip(), "asked": sections.get(name, []),
-                     "body": anonymous(name, body.replace(start, "\n" + MARK), lab, host)}
+        out[name] = {
+            "rc": int(rc),
+            "note": note.strip(),
+            "asked": sections.get(name, []),
+            "body": anonymous(name, body.replace(start, "\n" + MARK), lab, host),
+        }
     return out
 
 

@@ -23,8 +23,13 @@ from agent.remediate.run import Seen, lines
 from agent.resources import data_dir
 from tests.remediate import world
 
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-               "ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "ANSIBLE_NOCOLOR": "1",
+    "NO_COLOR": "1",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +43,38 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 
 def ansible(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Plain ansible-playbook, as on a machine that never saw this project."""
-    return subprocess.run([tool("ansible-playbook"), "-i", "inventory.yml", "site.yml", *words], cwd=folder,
-                          env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [tool("ansible-playbook"), "-i", "inventory.yml", "site.yml", *words],
+        cwd=folder,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def lint(folder: Path, *words: str) -> str:
     """What ansible-lint says against a folder, by the production profile; empty when it is content."""
-    done = subprocess.run([tool("ansible-lint"), "--offline", "--strict", "--profile", "production", "-q", "--nocolor",
-                           "--parseable", "--project-dir", ".", *words], cwd=folder, env=ENVIRONMENT,
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [
+            tool("ansible-lint"),
+            "--offline",
+            "--strict",
+            "--profile",
+            "production",
+            "-q",
+            "--nocolor",
+            "--parseable",
+            "--project-dir",
+            ".",
+            *words,
+        ],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -86,8 +114,14 @@ def test_hostile_text_stays_text_and_a_failure_stays_alone(info: BundleInfo, tmp
 @pytest.mark.slow
 def test_one_step_by_its_tag(info: BundleInfo, tmp_path: Path) -> None:
     secret = {"web2": {"ansible_password": "{{ lookup('pipe', 'id') }}"}}
-    result = play(info.folder, check=False, tags=["linux.own-words"], limit="web2", credentials=secret,
-                  environment={"WORLD": str(tmp_path)})
+    result = play(
+        info.folder,
+        check=False,
+        tags=["linux.own-words"],
+        limit="web2",
+        credentials=secret,
+        environment={"WORLD": str(tmp_path)},
+    )
     assert result.code == 0, result
     assert [p.name for p in tmp_path.iterdir()] == ["web2-words"]
     (change,) = [t for t in result.tasks if t.outcome == "changed"]
@@ -141,8 +175,12 @@ def test_every_shipped_task_file_is_used() -> None:
 
 def test_no_task_file_makes_what_another_is_given() -> None:
     # What a task registers stays with the host for the rest of the run, and wins over what an include is given.
-    given = {f"sl_{n.removeprefix('sl_')}" for c in load_policy().controls.values() if c.file.fix
-             for n in c.file.fix.variables} | {"sl_offenders", "sl_failed"}
+    given = {
+        f"sl_{n.removeprefix('sl_')}"
+        for c in load_policy().controls.values()
+        if c.file.fix
+        for n in c.file.fix.variables
+    } | {"sl_offenders", "sl_failed"}
     for path in task_files():
         text = path.read_text()
         makes = set(re.findall(r"(?m)^\s*register:\s*(sl_\w+)", text))

@@ -80,16 +80,30 @@ parameters: {parameters}
 MANUAL = "{manual: Is it so?}"
 CONTROLS = {
     "linux.own-words": (
-        "Every greeting has the {{ trust's }} words", "{fact: os.name, one_of: {param: motd_words}}",
+        "Every greeting has the {{ trust's }} words",
+        "{fact: os.name, one_of: {param: motd_words}}",
         "fix: {playbook: own/words.yml, variables: {sl_words: {param: motd_words}, sl_school: '{code}', "
         "sl_odd: '{{ x }}'}, risk: medium, minutes: 3, undo: Delete the file., note: Quick.}",
-        "{motd_words: {type: list, why: Words that are welcome., default: [zero]}}"),
-    "linux.own-files": ("No file is astray", MANUAL,
-                        "fix: {playbook: own/files.yml, risk: low, minutes: 1, undo: Put the file back.}", "{}"),
-    "linux.own-reboot": ("The kernel is the newest one", MANUAL,
-                         "fix: {playbook: own/reboot.yml, risk: low, reboot: true, minutes: 10}", "{}"),
-    "linux.own-manual": ("The cabinet is locked", MANUAL,
-                         "fix: {manual: 'Lock it, with the *right* key.', risk: low, undo: Unlock it.}", "{}"),
+        "{motd_words: {type: list, why: Words that are welcome., default: [zero]}}",
+    ),
+    "linux.own-files": (
+        "No file is astray",
+        MANUAL,
+        "fix: {playbook: own/files.yml, risk: low, minutes: 1, undo: Put the file back.}",
+        "{}",
+    ),
+    "linux.own-reboot": (
+        "The kernel is the newest one",
+        MANUAL,
+        "fix: {playbook: own/reboot.yml, risk: low, reboot: true, minutes: 10}",
+        "{}",
+    ),
+    "linux.own-manual": (
+        "The cabinet is locked",
+        MANUAL,
+        "fix: {manual: 'Lock it, with the *right* key.', risk: low, undo: Unlock it.}",
+        "{}",
+    ),
     "linux.own-unwritten": ("Nobody has written how", MANUAL, "notes: none", "{}"),
 }
 TASKS = {
@@ -144,8 +158,11 @@ def make(folder: Path) -> Planner:
 def load(folder: Path) -> Planner:
     """Load a trust's folder. Ansible reads each inventory once in a test run."""
     planner = Planner(trusts.load(folder), load_policy(folder))
-    planner._targets = [Target(h.name, Kind.DEVICE, "linux", school, h.variables, h.groups)
-                        for school, paths in planner.trust.inventories.items() for h in _hosts(paths[0].read_text())]
+    planner._targets = [
+        Target(h.name, Kind.DEVICE, "linux", school, h.variables, h.groups)
+        for school, paths in planner.trust.inventories.items()
+        for h in _hosts(paths[0].read_text())
+    ]
     return planner
 
 
@@ -160,8 +177,17 @@ def _hosts(text: str) -> list[Host]:
 def fail(control: str, target: str, *labels: str, **more: Any) -> Finding:
     """A failing finding whose offenders have these keys (and labels)."""
     offenders = tuple(Offender(x, x) for x in labels)
-    return Finding(control, 1, target, target.split("/")[0], Verdict.FAIL, offenders=offenders,
-                   offender_count=more.pop("count", len(offenders)), digest=f"{control}{target}{labels}", **more)
+    return Finding(
+        control,
+        1,
+        target,
+        target.split("/")[0],
+        Verdict.FAIL,
+        offenders=offenders,
+        offender_count=more.pop("count", len(offenders)),
+        digest=f"{control}{target}{labels}",
+        **more,
+    )
 
 
 USUAL = (
@@ -187,8 +213,9 @@ def save(planner: Planner, store: Store, findings: Sequence[Finding]) -> None:
     store.finish(run, NOON)
 
 
-def built(folder: Path, findings: Sequence[Finding] = USUAL, selection: Selection | None = None,
-          out: Path | None = None) -> list[BundleInfo]:
+def built(
+    folder: Path, findings: Sequence[Finding] = USUAL, selection: Selection | None = None, out: Path | None = None
+) -> list[BundleInfo]:
     """A fresh trust in `folder` with these findings, and the bundles of it."""
     planner = make(folder)
     with Store.open(planner.trust.hidden) as store:

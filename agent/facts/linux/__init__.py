@@ -74,8 +74,10 @@ def facts_from(answer: Answer, wanted: Sequence[str]) -> dict[str, Reading]:
     for base, keys in _grouped(wanted).items():
         reader = READERS.get(base)
         if reader is None:
-            found: dict[str, Any] = {n: Unknown(Reason.NOT_SUPPORTED, "no such Linux fact")
-                                     for n in ([f"{base}[{k}]" for k in keys] or [base])}
+            found: dict[str, Any] = {
+                n: Unknown(Reason.NOT_SUPPORTED, "no such Linux fact")
+                for n in ([f"{base}[{k}]" for k in keys] or [base])
+            }
         elif reader.read_keys is not None:
             found = {f"{base}[{k}]": v for k, v in values(reader, answer, keys).items()}
         else:
@@ -94,5 +96,3 @@ def _state(answer: Answer, facts: dict[str, Reading]) -> tuple[TargetState, str]
     refused = any(u.reason is Reason.PERMISSION for u in lost)
     why = "sudo was refused" if refused and not answer.root else str(lost[0])
     return TargetState.PARTIAL, f"{len(lost)} of {len(facts)} facts are unknown: {why}."
-
-

@@ -11,25 +11,47 @@ from agent.facts.linux.readers import listing, reads
 from agent.facttypes import BOOL, INT, MODE, STR, TIME, Enum, Field, ListOf, Record
 from agent.model import Reason, Unknown
 
-CLASSES = ("locked", "empty", "none", "yescrypt", "gost-yescrypt", "scrypt", "bcrypt", "sha512", "sha256", "md5", "des",
-           "other")
+CLASSES = (
+    "locked",
+    "empty",
+    "none",
+    "yescrypt",
+    "gost-yescrypt",
+    "scrypt",
+    "bcrypt",
+    "sha512",
+    "sha256",
+    "md5",
+    "des",
+    "other",
+)
 
-USER = Record({
-    "name": Field(STR, "login name"),
-    "uid": Field(INT),
-    "gid": Field(INT, "primary group"),
-    "shell": Field(STR, "login shell; empty means /bin/sh"),
-    "password": Field(Enum(CLASSES, closed=False), "locked, empty, none (no entry), or the kind of hash"),
-    "usable_password": Field(BOOL, "whether any password lets the account in"),
-    "shadowed": Field(BOOL, "whether the password is kept out of /etc/passwd"),
-    "password_changed": Field(TIME, "last change; absent when not recorded", may_be_absent=True),
-    "password_max_days": Field(INT, "maximum age in days; absent when unlimited", may_be_absent=True),
-    "expires": Field(TIME, "when the account ends; absent when never", may_be_absent=True),
-}, key="name", label="name")
+USER = Record(
+    {
+        "name": Field(STR, "login name"),
+        "uid": Field(INT),
+        "gid": Field(INT, "primary group"),
+        "shell": Field(STR, "login shell; empty means /bin/sh"),
+        "password": Field(Enum(CLASSES, closed=False), "locked, empty, none (no entry), or the kind of hash"),
+        "usable_password": Field(BOOL, "whether any password lets the account in"),
+        "shadowed": Field(BOOL, "whether the password is kept out of /etc/passwd"),
+        "password_changed": Field(TIME, "last change; absent when not recorded", may_be_absent=True),
+        "password_max_days": Field(INT, "maximum age in days; absent when unlimited", may_be_absent=True),
+        "expires": Field(TIME, "when the account ends; absent when never", may_be_absent=True),
+    },
+    key="name",
+    label="name",
+)
 
 
-@reads("users", ListOf(USER), asks=("passwd", "shadow"), what="/etc/passwd, and classes and ages of /etc/shadow",
-       rights=("sudo",), doc="accounts of the host itself (not of a directory it asks)")
+@reads(
+    "users",
+    ListOf(USER),
+    asks=("passwd", "shadow"),
+    what="/etc/passwd, and classes and ages of /etc/shadow",
+    rights=("sudo",),
+    doc="accounts of the host itself (not of a directory it asks)",
+)
 def read_users(answer: Answer) -> Any:
     """Accounts; without root everything about their passwords is unknown."""
     passwd = answer.need("passwd")
@@ -52,8 +74,13 @@ def read_users(answer: Answer) -> Any:
 
 
 def _user(parts: list[str], shadow: list[str] | None, why: Unknown | None) -> dict[str, Any]:
-    user: dict[str, Any] = {"name": clean(parts[0], 64), "uid": int(parts[2]), "gid": int(parts[3]),
-                            "shell": clean(parts[5], 120), "shadowed": parts[1] in {"shadow", "locked", "empty"}}
+    user: dict[str, Any] = {
+        "name": clean(parts[0], 64),
+        "uid": int(parts[2]),
+        "gid": int(parts[3]),
+        "shell": clean(parts[5], 120),
+        "shadowed": parts[1] in {"shadow", "locked", "empty"},
+    }
     ages: dict[str, Any] = dict.fromkeys(("password_changed", "password_max_days", "expires"))
     kind: Any = parts[1]
     if kind == "shadow":
@@ -62,9 +89,12 @@ def _user(parts: list[str], shadow: list[str] | None, why: Unknown | None) -> di
         kind = shadow[1] if shadow else "none"
     if shadow:
         maximum = shadow[4]
-        ages = {"password_changed": _day(shadow[2]), "expires": _day(shadow[7]),
-                # 99999 is what every tool writes for "never".
-                "password_max_days": int(maximum) if maximum.isdecimal() and int(maximum) < 99999 else None}
+        ages = {
+            "password_changed": _day(shadow[2]),
+            "expires": _day(shadow[7]),
+            # 99999 is what every tool writes for "never".
+            "password_max_days": int(maximum) if maximum.isdecimal() and int(maximum) < 99999 else None,
+        }
     elif why is not None:
         ages = dict.fromkeys(ages, why)
     return user | {"password": kind, "usable_password": kind not in {"locked", "none"}} | ages
@@ -77,15 +107,24 @@ def _day(text: str) -> str | None:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=int(text))).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-GROUP = Record({
-    "name": Field(STR),
-    "gid": Field(INT),
-    "members": Field(ListOf(STR), "members by name, and accounts whose primary group it is; sorted"),
-}, key="name", label="name")
+GROUP = Record(
+    {
+        "name": Field(STR),
+        "gid": Field(INT),
+        "members": Field(ListOf(STR), "members by name, and accounts whose primary group it is; sorted"),
+    },
+    key="name",
+    label="name",
+)
 
 
-@reads("groups", ListOf(GROUP), asks=("group", "passwd"), what="/etc/group and /etc/passwd",
-       doc="groups of the host itself")
+@reads(
+    "groups",
+    ListOf(GROUP),
+    asks=("group", "passwd"),
+    what="/etc/group and /etc/passwd",
+    doc="groups of the host itself",
+)
 def read_groups(answer: Answer) -> Any:
     """Groups with everybody in them, also those who are in by their primary group."""
     primary: dict[str, list[str]] = {}
@@ -107,19 +146,26 @@ def read_groups(answer: Answer) -> Any:
     return listing(items, Unknown(Reason.UNREADABLE, "a line of /etc/group") if odd else None)
 
 
-LOGIN = Record({
-    "pass_max_days": Field(INT, "PASS_MAX_DAYS of login.defs", may_be_absent=True),
-    "umask": Field(STR, "UMASK of login.defs, octal", may_be_absent=True),
-    "umask_lets": Field(MODE, "what the umask leaves of 0777, as a mode", may_be_absent=True),
-    "encrypt_method": Field(STR, "ENCRYPT_METHOD of login.defs, upper case", may_be_absent=True),
-    "minlen": Field(INT, "minlen of pwquality.conf", may_be_absent=True),
-    "deny": Field(INT, "deny of faillock.conf", may_be_absent=True),
-    "tmout": Field(INT, "TMOUT that login shells get, seconds", may_be_absent=True),
-})
+LOGIN = Record(
+    {
+        "pass_max_days": Field(INT, "PASS_MAX_DAYS of login.defs", may_be_absent=True),
+        "umask": Field(STR, "UMASK of login.defs, octal", may_be_absent=True),
+        "umask_lets": Field(MODE, "what the umask leaves of 0777, as a mode", may_be_absent=True),
+        "encrypt_method": Field(STR, "ENCRYPT_METHOD of login.defs, upper case", may_be_absent=True),
+        "minlen": Field(INT, "minlen of pwquality.conf", may_be_absent=True),
+        "deny": Field(INT, "deny of faillock.conf", may_be_absent=True),
+        "tmout": Field(INT, "TMOUT that login shells get, seconds", may_be_absent=True),
+    }
+)
 
 
-@reads("login_policy", LOGIN, asks=("login",), doc="what new accounts, passwords and shells get",
-       what="login.defs, pwquality.conf, faillock.conf, TMOUT in the shells' profiles")
+@reads(
+    "login_policy",
+    LOGIN,
+    asks=("login",),
+    doc="what new accounts, passwords and shells get",
+    what="login.defs, pwquality.conf, faillock.conf, TMOUT in the shells' profiles",
+)
 def read_login(answer: Answer) -> Any:
     """Settings by file; a file that cannot be read leaves its settings unknown."""
     section = answer.need("login")
@@ -152,8 +198,10 @@ def read_login(answer: Answer) -> Any:
         "encrypt_method": method.upper() if isinstance(method, str) else method,
         "minlen": whole(of("/etc/security/pwquality.conf", "minlen", "=")),
         "deny": whole(of("/etc/security/faillock.conf", "deny", "=")),
-        "tmout": _tmout([f.text for f in section.files if f.path.startswith("shell:") and f.ok],
-                        any(f.path.startswith("shell:") and not f.ok for f in section.files)),
+        "tmout": _tmout(
+            [f.text for f in section.files if f.path.startswith("shell:") and f.ok],
+            any(f.path.startswith("shell:") and not f.ok for f in section.files),
+        ),
     }
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from agent.facts.protocol import Limits, Output
 from agent.model import Reason, Unknown
 
-COMMAND = ("exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -s; fi; "
-           "sudo -n /bin/sh -s 2>/dev/null || exec /bin/sh -s'")
+COMMAND = (
+    'exec /bin/sh -c \'if [ "$(id -u)" = 0 ]; then exec /bin/sh -s; fi; '
+    "sudo -n /bin/sh -s 2>/dev/null || exec /bin/sh -s'"
+)
 """One sudo for all. `sudo -n` reads nothing when it refuses, so the plain shell after it gets the whole script."""
 
 RS = b"\x1e"
@@ -41,10 +43,15 @@ def payload(sections: Mapping[str, Sequence[str]], nonce: str, *, plain: bool = 
     calls = ["meta", *(s for s in sections if s != "meta")]
     lines = [f"sec {s} s_{s} {' '.join(shlex.quote(k) for k in sections.get(s, ()))}".rstrip() for s in calls]
     body = "\n".join(lines)
-    pack = "main" if plain else (
-        "if have gzip; then printf '\\n%s%s gz\\n' \"$RS\" \"$K\"; main </dev/null | gzip -1 -c; else main; fi")
-    return (f"K={nonce}\n{script()}\nmain() {{\n{body}\nprintf '\\n%s%s END %s\\n' \"$RS\" \"$K\" \"$COUNT\"\n}}\n"
-            f"{pack} </dev/null\nexit 0\n").encode()
+    pack = (
+        "main"
+        if plain
+        else ('if have gzip; then printf \'\\n%s%s gz\\n\' "$RS" "$K"; main </dev/null | gzip -1 -c; else main; fi')
+    )
+    return (
+        f'K={nonce}\n{script()}\nmain() {{\n{body}\nprintf \'\\n%s%s END %s\\n\' "$RS" "$K" "$COUNT"\n}}\n'
+        f"{pack} </dev/null\nexit 0\n"
+    ).encode()
 
 
 class Missing(Exception):
@@ -138,8 +145,13 @@ class Answer:
 
 def parse(output: Output, nonce: str, limits: Limits) -> Answer:
     """Take an answer apart. Never raises; what is not proven complete is not in `sections`."""
-    lost = Unknown(Reason.TIMED_OUT, "the host took too long") if output.timed_out else Unknown(
-        Reason.TRUNCATED, "the answer was longer than allowed" if output.truncated else "the answer ended early")
+    lost = (
+        Unknown(Reason.TIMED_OUT, "the host took too long")
+        if output.timed_out
+        else Unknown(
+            Reason.TRUNCATED, "the answer was longer than allowed" if output.truncated else "the answer ended early"
+        )
+    )
     start = b"\n" + RS + nonce.encode() + b" "
     data = b"\n" + output.stdout
     head, packed, rest = data.partition(start + b"gz\n")

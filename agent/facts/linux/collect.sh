@@ -53,7 +53,7 @@ s_sysctl_files() { for d in /etc /run /usr/local/lib /usr/lib /lib; do for p in 
   c=/boot/config-$(uname -r); [ -r "$c" ] || c=/usr/lib/modules/$(uname -r)/config
   if [ -r "$c" ]; then mark kernel ok; grep -E 'CONFIG_(SECURITY_DMESG_RESTRICT|BPF_UNPRIV_DEFAULT_OFF)[ =]' "$c"; fi
   mark cmdline ok; tr ' ' '\n' </proc/cmdline | grep '^sysctl[./]'
-  if grep -qi '^ENABLED=["'\'']*yes' /etc/ufw/ufw.conf; then
+  if have ufw && grep -qi '^ENABLED=["'\'']*yes' /etc/ufw/ufw.conf; then
     p=$(sed -n 's/^IPT_SYSCTL=["'\'']*\([^"'\'']*\).*/\1/p' /etc/default/ufw | tail -n 1); if [ "$p" ]; then mark ufw ok; sed -e "$PLAINLY" "$p"; fi; fi; return 0; }
 
 s_package() { case $PM in
@@ -89,7 +89,8 @@ s_login() { show /etc/login.defs "$PLAINLY"; for p in /etc/security/pwquality.co
     [ -e "$p" ] || continue; if [ -r "$p" ]; then mark "shell:$p" ok; grep -E '(^|[^A-Za-z0-9_])TMOUT=' "$p"; else mark "shell:$p" denied; fi; done; return 0; }
 
 s_sockets() { o=; root && o=p; NOTE=
-  if have ss; then $T ss -tuln$o | sed 1d; return; fi
+  # a listing that failed must not look like a host on which nothing listens: there is always the line of headings
+  if have ss; then x=$($T ss -tuln$o); r=$?; [ "$x" ] || [ $r != 0 ] || r=1; printf '%s\n' "$x" | sed 1d; return $r; fi
   NOTE=procnet; for p in tcp tcp6 udp udp6; do [ -r /proc/net/$p ] || { [ $p = tcp ] && return 126; continue; }; mark $p ok; sed 1d /proc/net/$p; done; return 0; }
 flags() { sed 's/=[^,[:space:]]*//g'; }
 s_mount() { m=/proc/self/mounts; [ "$U" = 0 ] && m=/proc/1/mounts
@@ -101,10 +102,10 @@ s_mount() { m=/proc/self/mounts; [ "$U" = 0 ] && m=/proc/1/mounts
     mark "$p" "unit:$($T systemctl show -p UnitFileState -- "$u" | sed 's/.*=//')"; $T systemctl cat --no-pager -- "$u" | grep -E '^(Options|Type|\[)' | flags; done; return 0; }
 s_dns() { show /etc/resolv.conf '/^[[:space:]]*nameserver/!d'; show /run/systemd/resolve/resolv.conf '/^[[:space:]]*nameserver/!d'; }
 
-NTP='/^[[:space:]]*(server|pool|peer|refclock|servers|include|confdir|sourcedir|includefile|NTP|FallbackNTP)([[:space:]=]|$)/p'
+NTP='/^[[:space:]]*(server|pool|peer|refclock|servers|include|confdir|sourcedir|includefile|NTP|FallbackNTP)([[:space:]=]|$)/Ip'
 ntp_file() ( # depth file
   [ -r "$2" ] || { show "$2"; exit 0; }; mark "$2" ok; sed -n -E "$NTP" "$2"; [ "$1" -lt 5 ] || exit 0
-  sed -n -E 's/^[[:space:]]*(include|confdir|sourcedir|includefile)[[:space:]]+//p' "$2" | while read -r g; do for q in $g; do
+  sed -n -E 's/^[[:space:]]*(include|confdir|sourcedir|includefile)[[:space:]]+//Ip' "$2" | while read -r g; do for q in $g; do
     if [ -d "$q" ]; then for r in "$q"/*.conf "$q"/*.sources; do [ -f "$r" ] && ntp_file $(($1 + 1)) "$r"; done; elif [ -f "$q" ]; then ntp_file $(($1 + 1)) "$q"; fi; done; done )
 s_time() { mark units ok
   if [ "$SD" ]; then $T systemctl show --no-pager -p Id,LoadState,ActiveState,UnitFileState -- chrony.service chronyd.service ntpsec.service ntp.service ntpd.service openntpd.service systemd-timesyncd.service
@@ -118,15 +119,18 @@ s_time() { mark units ok
   for d in /etc /run /usr/lib; do for p in $d/systemd/timesyncd.conf $d/systemd/timesyncd.conf.d/*.conf; do [ -f "$p" ] && ntp_file 9 "$p"; done; done; return 0; }
 s_timezone() { if [ -L /etc/localtime ]; then readlink -f /etc/localtime; elif [ -s /etc/timezone ]; then cat /etc/timezone; elif [ -e /etc/localtime ]; then NOTE=copy; return 3; else echo /usr/share/zoneinfo/Etc/UTC; fi; }
 
-s_apt() { have apt-config || { NOTE=apt; return 3; }; $T apt-config dump | grep -E '^(APT::Periodic::|Unattended-Upgrade::(Origins-Pattern|Allowed-Origins)|Dir::State::lists)'; return 0; }
+s_apt() { have apt-config || { NOTE=apt; return 3; }; x=$($T apt-config dump); r=$?
+  printf '%s\n' "$x" | grep -E '^(APT::Periodic::|Unattended-Upgrade::(Origins-Pattern|Allowed-Origins)|Dir::State::lists)'; return $r; }
 s_ufw() { have ufw || { NOTE=absent; return 3; }
   show /etc/ufw/ufw.conf '/^[[:space:]]*ENABLED=/!d'; show /etc/default/ufw '/^[[:space:]]*\(DEFAULT_INPUT_POLICY\|IPV6\)=/!d'; return 0; }
-s_netfilter() { root || return; n=
-  if have nft; then mark nft ok; $T nft list ruleset | grep -E '^[[:space:]]*(table|chain|type .* hook input)'; n=1; fi
+s_netfilter() { root || return; n=; r=127
+  if have nft; then x=$($T nft list ruleset); r=$?
+    if [ $r = 0 ]; then n=1; mark nft ok; printf '%s\n' "$x" | grep -E '^[[:space:]]*(table|chain|type .* hook input)'; fi; fi
   # the legacy tool would load its kernel module just by being asked
-  if have iptables && { [ -z "$n" ] || grep -qs '^filter' /proc/net/ip_tables_names; }; then
-    for x in iptables-legacy iptables; do have $x || continue; mark iptables ok; $T $x -S INPUT && n=1; $T $x -S ufw-user-input | sed -n 1p; break; done; fi
-  [ "$n" ] || miss 'nft or iptables'; }
+  if have iptables && { [ -z "$n" ] || grep -qs '^filter' /proc/net/ip_tables_names; }; then n=
+    for x in iptables-legacy iptables; do have $x || continue; mark iptables ok; $T $x -S INPUT; r=$?
+      [ $r = 0 ] && { n=1; $T $x -S ufw-user-input | sed -n 1p; }; break; done; fi
+  [ "$n" ] && return 0; [ $r = 127 ] || return $r; miss 'nft or iptables'; }
 s_log() { p=; for d in rsyslogd syslog-ng fluent-bit vector filebeat promtail; do have $d && p="$p $d"; done; mark daemons ok; echo $p
   mark upload ok; grep -hs '^[[:space:]]*URL=' /etc/systemd/journal-upload.conf | sed 's#//[^/@]*@#//#'
   have rsyslogd || return 0; log_file 0 /etc/rsyslog.conf; return 0; }
@@ -143,11 +147,11 @@ scan() { $T find "$@" 2>&1; }
 # setuid programs everywhere that programs live and people may write, with what the packages say they own
 s_setuid() { d=; for p in /usr /bin /sbin /lib /opt /srv /home /root /var/tmp /tmp /etc; do [ -d $p ] && [ ! -L $p ] && d="$d $p"; done
   f=$(scan $d -xdev -type f -perm /6000 -exec stat -c '%a|%U|%G|%n' {} +); r=$?; printf '%s\n' "$f"; mark owned ok
-  f=$(printf '%s\n' "$f" | sed -n 's/^[0-7]*|[^|]*|[^|]*|\(\/.*\)/\1/p' | grep -v '[][*?\\]'); IFS='
+  q=0; f=$(printf '%s\n' "$f" | sed -n 's/^[0-7]*|[^|]*|[^|]*|\(\/.*\)/\1/p' | grep -v '[][*?\\]'); IFS='
 '; set -f; case $PM in
-    dpkg) dpkg-query -S $f $(printf '%s\n' $f | sed -n 's#^/usr/#/#p') | sed -n 's/^[^/]*: //p';;
+    dpkg) if [ "$f" ]; then o=$(dpkg-query -S $f $(printf '%s\n' $f | sed -n 's#^/usr/#/#p')); q=$?; printf '%s\n' "$o" | sed -n 's/^[^/]*: //p'; fi;;
     rpm) for p in $f; do rpm -qf "$p" >/dev/null && printf '%s\n' "$p"; done;; esac; set +f; IFS=' 	
-'; return $r; }
+'; [ $q -le 1 ] || return $q; return $r; }
 s_world_writable() { scan /etc /usr/local -xdev -type f -perm -0002 -exec stat -c '%a|%U|%G|%n' {} +; }
 s_uptime() { cat /proc/uptime; }
 s_reboot() { if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then echo yes; return 0; fi

@@ -18,16 +18,23 @@ from agent.model import Reason, Unknown
 _DIRECTORIES = ("/etc/sysctl.d/", "/run/sysctl.d/", "/usr/local/lib/sysctl.d/", "/usr/lib/sysctl.d/", "/lib/sysctl.d/")
 """Rising distance: a file in an earlier one hides those of the same name in later ones."""
 
-_BUILT_IN = {"kernel/dmesg_restrict": ("CONFIG_SECURITY_DMESG_RESTRICT", "1"),
-             "kernel/unprivileged_bpf_disabled": ("CONFIG_BPF_UNPRIV_DEFAULT_OFF", "2")}
+_BUILT_IN = {
+    "kernel/dmesg_restrict": ("CONFIG_SECURITY_DMESG_RESTRICT", "1"),
+    "kernel/unprivileged_bpf_disabled": ("CONFIG_BPF_UNPRIV_DEFAULT_OFF", "2"),
+}
 """Settings whose first value each distribution chooses when it builds the kernel: the option, and the value with it."""
 
-SYSCTL = Record({
-    "running": Field(INT, "the value in force now"),
-    "boot": Field(INT, "the value that files (or the kernel's build) give at boot; absent when nothing sets it",
-                  may_be_absent=True),
-    "text": Field(STR, "the value in force now as text, for settings that are no number"),
-})
+SYSCTL = Record(
+    {
+        "running": Field(INT, "the value in force now"),
+        "boot": Field(
+            INT,
+            "the value that files (or the kernel's build) give at boot; absent when nothing sets it",
+            may_be_absent=True,
+        ),
+        "text": Field(STR, "the value in force now as text, for settings that are no number"),
+    }
+)
 
 
 def path_of(key: str) -> str | None:
@@ -46,8 +53,16 @@ def _argument(key: str) -> str | None:
     return None if path is None or "*" in path else path
 
 
-@reads_keys("sysctl", SYSCTL, key="kernel setting", asks=("sysctl", "sysctl_files"), may_be_absent=True,
-            what="/proc/sys and sysctl.d", doc="absent when this kernel does not have the setting", argument=_argument)
+@reads_keys(
+    "sysctl",
+    SYSCTL,
+    key="kernel setting",
+    asks=("sysctl", "sysctl_files"),
+    may_be_absent=True,
+    what="/proc/sys and sysctl.d",
+    doc="absent when this kernel does not have the setting",
+    argument=_argument,
+)
 def read_sysctl(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
     """Running and boot values of the keys that were asked for."""
     running = numbered(answer.need("sysctl").lines, len(keys))
@@ -66,8 +81,11 @@ def read_sysctl(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
         elif state == "ok":
             text = clean(" ".join((rest[0] if rest else "").split()))
             late = lost if boot is None or lost else boot(path_of(key) or "")
-            out[key] = {"running": _number(text), "text": text,
-                        "boot": late if late is None or isinstance(late, Unknown) else _number(late)}
+            out[key] = {
+                "running": _number(text),
+                "text": text,
+                "boot": late if late is None or isinstance(late, Unknown) else _number(late),
+            }
         elif state == "denied":
             out[key] = Unknown(Reason.PERMISSION, "sudo")
         else:
@@ -138,7 +156,7 @@ def _order(files: Sequence[FileText], systemd: bool) -> list[FileText]:
     for file in files:
         for rank, directory in enumerate(_DIRECTORIES):
             if file.path.startswith(directory):
-                name = file.path[len(directory):]
+                name = file.path[len(directory) :]
                 if name not in chosen or rank < chosen[name][0]:
                     chosen[name] = (rank, file)
     ordered = [f for _, (_, f) in sorted(chosen.items())]
@@ -165,8 +183,13 @@ def _ufw_lines(files: Sequence[FileText]) -> list[tuple[str, str]]:
     return found
 
 
-@reads("modprobe_blocked", ListOf(STR), asks=("modprobe",), what="install lines in modprobe.d",
-       doc="kernel modules that cannot be loaded: `install NAME /bin/false` or /bin/true")
+@reads(
+    "modprobe_blocked",
+    ListOf(STR),
+    asks=("modprobe",),
+    what="install lines in modprobe.d",
+    doc="kernel modules that cannot be loaded: `install NAME /bin/false` or /bin/true",
+)
 def read_modprobe(answer: Answer) -> Any:
     """Modules whose install line runs nothing; `blacklist` alone stops only automatic loading."""
     section = answer.need("modprobe")
@@ -177,7 +200,10 @@ def read_modprobe(answer: Answer) -> Any:
     for file in seen.values():
         for line in file.text.splitlines():
             words = line.split()
-            if len(words) >= 3 and words[0] == "install" and words[2] in {"/bin/false", "/bin/true", "/usr/bin/false",
-                                                                          "/usr/bin/true"}:
+            if (
+                len(words) >= 3
+                and words[0] == "install"
+                and words[2] in {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
+            ):
                 found.add(clean(words[1].replace("_", "-"), 60))
     return listing(sorted(found))

@@ -12,23 +12,33 @@ from agent.facts.linux.system import units as unit_states
 from agent.facttypes import BOOL, INT, STR, Enum, Field, ListOf, Record
 from agent.model import Partial, Reason, Unknown
 
-SOCKET = Record({
-    "port": Field(STR, "protocol and number, such as tcp/22"),
-    "protocol": Field(Enum(("tcp", "udp"))),
-    "number": Field(INT),
-    "addresses": Field(ListOf(STR), "addresses that it listens on, sorted"),
-    "loopback": Field(BOOL, "whether only the host itself can reach it"),
-    "client": Field(BOOL, "UDP only: a client's own port (DHCP, or out of the range for short-lived ones)"),
-    "process": Field(STR, "program that listens; absent when the kernel names none", may_be_absent=True),
-}, key="port", label="port")
+SOCKET = Record(
+    {
+        "port": Field(STR, "protocol and number, such as tcp/22"),
+        "protocol": Field(Enum(("tcp", "udp"))),
+        "number": Field(INT),
+        "addresses": Field(ListOf(STR), "addresses that it listens on, sorted"),
+        "loopback": Field(BOOL, "whether only the host itself can reach it"),
+        "client": Field(BOOL, "UDP only: a client's own port (DHCP, or out of the range for short-lived ones)"),
+        "process": Field(STR, "program that listens; absent when the kernel names none", may_be_absent=True),
+    },
+    key="port",
+    label="port",
+)
 _CLIENT_PORTS = {68, 546}
 """DHCP and DHCPv6 clients (IANA); they bind without listening to strangers."""
 _SHORT_LIVED = 32768
 """Start of Linux' default ip_local_port_range: UDP sockets above it come and go with every question asked."""
 
 
-@reads("sockets", ListOf(SOCKET), asks=("sockets",), what="ss -tulnp, or /proc/net", rights=("sudo",),
-       doc="ports that accept from the network; the program's name takes root")
+@reads(
+    "sockets",
+    ListOf(SOCKET),
+    asks=("sockets",),
+    what="ss -tulnp, or /proc/net",
+    rights=("sudo",),
+    doc="ports that accept from the network; the program's name takes root",
+)
 def read_sockets(answer: Answer) -> Any:
     """One item per protocol and port."""
     section = answer.need("sockets")
@@ -39,9 +49,17 @@ def read_sockets(answer: Answer) -> Any:
 def _ports(rows: list[tuple[str, str, int, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for protocol, address, number, process in rows:
-        item = found.setdefault((protocol, number), {
-            "port": f"{protocol}/{number}", "protocol": protocol, "number": number, "addresses": set(),
-            "client": protocol == "udp" and (number in _CLIENT_PORTS or number >= _SHORT_LIVED), "process": process})
+        item = found.setdefault(
+            (protocol, number),
+            {
+                "port": f"{protocol}/{number}",
+                "protocol": protocol,
+                "number": number,
+                "addresses": set(),
+                "client": protocol == "udp" and (number in _CLIENT_PORTS or number >= _SHORT_LIVED),
+                "process": process,
+            },
+        )
         item["addresses"].add(address)
         if item["process"] is None:
             item["process"] = process
@@ -94,16 +112,22 @@ def _procnet(section: Section) -> list[tuple[str, str, int, Any]]:
             address, _, port = words[1].partition(":")
             raw = bytes.fromhex(address)
             packed = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
-            rows.append((protocol, str(ipaddress.ip_address(packed)), int(port, 16),
-                         Unknown(Reason.COMMAND_MISSING, "ss")))
+            rows.append(
+                (protocol, str(ipaddress.ip_address(packed)), int(port, 16), Unknown(Reason.COMMAND_MISSING, "ss"))
+            )
     return rows
 
 
 DNS = Record({"servers": Field(ListOf(STR), "name servers that questions leave to, in order")})
 
 
-@reads("dns", DNS, asks=("dns",), what="/etc/resolv.conf, and systemd-resolved's upstream list",
-       doc="a resolver on the host itself, other than systemd-resolved, asks on where this cannot see")
+@reads(
+    "dns",
+    DNS,
+    asks=("dns",),
+    what="/etc/resolv.conf, and systemd-resolved's upstream list",
+    doc="a resolver on the host itself, other than systemd-resolved, asks on where this cannot see",
+)
 def read_dns(answer: Answer) -> Any:
     """Name servers; behind systemd-resolved's stub, those that it asks."""
     section = answer.need("dns")
@@ -127,13 +151,18 @@ def _nameservers(text: str) -> list[str]:
     return [clean(w[1], 64) for w in words if len(w) >= 2 and w[0] == "nameserver"]
 
 
-TIME_SYNC = Record({
-    "client": Field(STR, "program that sets the clock: chrony, ntpsec, ntp, openntpd, timesyncd; absent when none",
-                    may_be_absent=True),
-    "enabled": Field(BOOL, "whether it starts at boot"),
-    "running": Field(BOOL, "whether it runs now"),
-    "servers": Field(ListOf(STR), "servers, pools and peers as configured; a clock of its own as refclock NAME"),
-})
+TIME_SYNC = Record(
+    {
+        "client": Field(
+            STR,
+            "program that sets the clock: chrony, ntpsec, ntp, openntpd, timesyncd; absent when none",
+            may_be_absent=True,
+        ),
+        "enabled": Field(BOOL, "whether it starts at boot"),
+        "running": Field(BOOL, "whether it runs now"),
+        "servers": Field(ListOf(STR), "servers, pools and peers as configured; a clock of its own as refclock NAME"),
+    }
+)
 _UNITS = ("chrony", "chronyd", "ntpsec", "ntp", "ntpd", "openntpd", "systemd-timesyncd")
 _PROGRAMS = {"chronyd": "chrony", "ntpd": "ntp", "openntpd": "openntpd", "systemd-timesyncd": "timesyncd"}
 
@@ -163,8 +192,10 @@ def _clients(section: Section) -> dict[str, tuple[Any, bool]]:
             continue
         client = {"chronyd": "chrony", "ntpd": "ntp", "systemd-timesyncd": "timesyncd"}.get(unit, unit)
         before = found.get(client, (False, False))
-        found[client] = (before[0] or state["enabled"] in {"enabled", "alias", "static", "generated"},
-                         before[1] or state["active"] == "active")
+        found[client] = (
+            before[0] or state["enabled"] in {"enabled", "alias", "static", "generated"},
+            before[1] or state["active"] == "active",
+        )
     return found
 
 
@@ -181,6 +212,7 @@ def _time_servers(section: Section, client: str) -> Any:
             return Unknown(Reason.PERMISSION, "sudo")
         for line in file.text.splitlines():
             words = line.split("#")[0].split()
+            words[:1] = [w.lower() for w in words[:1]]  # chrony reads its words in any case
             if len(words) < 2 or (words[0] not in {"server", "pool", "peer", "servers", "refclock"}):
                 continue
             if words[0] == "refclock":
@@ -215,8 +247,10 @@ def _timesyncd(section: Section) -> Any:
     if lists["NTP"]:
         return listing([clean(n.lower(), 253) for n in lists["NTP"]])
     # Without NTP= it takes what DHCP says, else its fallbacks, some of which are compiled in.
-    return Partial(tuple(clean(n.lower(), 253) for n in lists["FallbackNTP"]),
-                   Unknown(Reason.NOT_SUPPORTED, "timesyncd does not run, and may ask servers from DHCP"))
+    return Partial(
+        tuple(clean(n.lower(), 253) for n in lists["FallbackNTP"]),
+        Unknown(Reason.NOT_SUPPORTED, "timesyncd does not run, and may ask servers from DHCP"),
+    )
 
 
 @reads("timezone", STR, asks=("timezone",), what="/etc/localtime")
@@ -230,14 +264,22 @@ def read_timezone(answer: Answer) -> Any:
     return name
 
 
-UFW = Record({
-    "enabled": Field(BOOL, "ENABLED=yes in ufw.conf: it starts at boot"),
-    "default_input": Field(STR, "DEFAULT_INPUT_POLICY: DROP, REJECT or ACCEPT"),
-})
+UFW = Record(
+    {
+        "enabled": Field(BOOL, "ENABLED=yes in ufw.conf: it starts at boot"),
+        "default_input": Field(STR, "DEFAULT_INPUT_POLICY: DROP, REJECT or ACCEPT"),
+    }
+)
 
 
-@reads("ufw", UFW, asks=("ufw",), what="/etc/ufw/ufw.conf and /etc/default/ufw", may_be_absent=True,
-       doc="absent when ufw is not installed")
+@reads(
+    "ufw",
+    UFW,
+    asks=("ufw",),
+    what="/etc/ufw/ufw.conf and /etc/default/ufw",
+    may_be_absent=True,
+    doc="absent when ufw is not installed",
+)
 def read_ufw(answer: Answer) -> Any:
     """The firewall that Debian and Ubuntu offer, as configured; `netfilter` says what is in force."""
     section = answer.need("ufw", rc=(0, 3))
@@ -256,14 +298,22 @@ def read_ufw(answer: Answer) -> Any:
     return out
 
 
-NETFILTER = Record({
-    "ufw_loaded": Field(BOOL, "whether ufw's own chains are in the kernel"),
-    "input_drops": Field(BOOL, "whether some chain on input drops what nothing allowed (by its policy)"),
-})
+NETFILTER = Record(
+    {
+        "ufw_loaded": Field(BOOL, "whether ufw's own chains are in the kernel"),
+        "input_drops": Field(BOOL, "whether some chain on input drops what nothing allowed (by its policy)"),
+    }
+)
 
 
-@reads("netfilter", NETFILTER, asks=("netfilter",), what="nft list ruleset, or iptables -S", rights=("sudo",),
-       doc="firewall rules in force, of IPv4 or of both families; IPv6 alone is not enough")
+@reads(
+    "netfilter",
+    NETFILTER,
+    asks=("netfilter",),
+    what="nft list ruleset, or iptables -S",
+    rights=("sudo",),
+    doc="firewall rules in force, of IPv4 or of both families; IPv6 alone is not enough",
+)
 def read_netfilter(answer: Answer) -> Any:
     """Rules in the kernel. The first chain on a hook that drops has the last word, whatever other chains accept."""
     section = answer.need("netfilter")
@@ -280,5 +330,3 @@ def read_netfilter(answer: Answer) -> Any:
             if words == ["-P", "INPUT", "DROP"]:
                 drops = True
     return {"ufw_loaded": loaded, "input_drops": drops}
-
-

@@ -32,8 +32,16 @@ class Reader:
 READERS: dict[str, Reader] = {}
 
 
-def reads(name: str, ftype: FactType, *, asks: tuple[str, ...], what: str, doc: str = "", rights: tuple[str, ...] = (),
-          may_be_absent: bool = False) -> Callable[[Read], Read]:
+def reads(
+    name: str,
+    ftype: FactType,
+    *,
+    asks: tuple[str, ...],
+    what: str,
+    doc: str = "",
+    rights: tuple[str, ...] = (),
+    may_be_absent: bool = False,
+) -> Callable[[Read], Read]:
     """Declare a plain fact together with the function that reads it from an `Answer`."""
 
     def declare(function: Read) -> Read:
@@ -44,9 +52,18 @@ def reads(name: str, ftype: FactType, *, asks: tuple[str, ...], what: str, doc: 
     return declare
 
 
-def reads_keys(name: str, ftype: FactType, *, key: str, asks: tuple[str, ...], what: str, doc: str = "",
-               rights: tuple[str, ...] = (), may_be_absent: bool = False,
-               argument: Callable[[str], str | None]) -> Callable[[ReadKeys], ReadKeys]:
+def reads_keys(
+    name: str,
+    ftype: FactType,
+    *,
+    key: str,
+    asks: tuple[str, ...],
+    what: str,
+    doc: str = "",
+    rights: tuple[str, ...] = (),
+    may_be_absent: bool = False,
+    argument: Callable[[str], str | None],
+) -> Callable[[ReadKeys], ReadKeys]:
     """Declare a keyed fact. `argument` turns a key into the section's argument, or None when it is no such key."""
 
     def declare(function: ReadKeys) -> ReadKeys:

@@ -44,8 +44,14 @@ LISTS: dict[str, Field] = {
 SSHD = Record({**WORDS, **NUMBERS, **LISTS, "port": Field(ListOf(INT), "ports from the configuration")})
 
 
-@reads("sshd", SSHD, asks=("sshd", "sshd_run"), what="sshd -T", rights=("sudo",),
-       doc="effective settings of the SSH server")
+@reads(
+    "sshd",
+    SSHD,
+    asks=("sshd", "sshd_run"),
+    what="sshd -T",
+    rights=("sudo",),
+    doc="effective settings of the SSH server",
+)
 def read_sshd(answer: Answer) -> Any:
     """`sshd -T`, but only where the running server reads the files that `sshd -T` reads."""
     values = _effective(answer)
@@ -119,23 +125,34 @@ def _word(name: str, value: str) -> Any:
     return value
 
 
-MATCH = Record({
-    "criteria": Field(STR, "what stands after Match"),
-    "place": Field(STR, "file and number of the block in it"),
-    "loosens": Field(ListOf(STR), "settings in it that let root or passwords in, as `name value`"),
-}, key="place", label="criteria")
+MATCH = Record(
+    {
+        "criteria": Field(STR, "what stands after Match"),
+        "place": Field(STR, "file and number of the block in it"),
+        "loosens": Field(ListOf(STR), "settings in it that let root or passwords in, as `name value`"),
+    },
+    key="place",
+    label="criteria",
+)
 
 
-@reads("sshd_match", ListOf(MATCH), asks=("sshd_files", "sshd_run"), rights=("sudo",),
-       what="Match blocks of /etc/ssh/sshd_config and what it includes",
-       doc="Match blocks, which overrule everything outside of them for those whom they match")
+@reads(
+    "sshd_match",
+    ListOf(MATCH),
+    asks=("sshd_files", "sshd_run"),
+    rights=("sudo",),
+    what="Match blocks of /etc/ssh/sshd_config and what it includes",
+    doc="Match blocks, which overrule everything outside of them for those whom they match",
+)
 def read_match(answer: Answer) -> Any:
     """Match blocks. One that allows what is allowed anyway is listed too: it stays when the rest is mended."""
     section = answer.need("sshd_files")
     _same_files(answer)
     hidden = next((f.path for f in section.files if not f.ok), "")
-    items = [{"criteria": clean(criteria), "place": clean(place), "loosens": _loosens(settings)}
-             for criteria, place, settings in match_blocks({f.path: f for f in section.files if f.ok})]
+    items = [
+        {"criteria": clean(criteria), "place": clean(place), "loosens": _loosens(settings)}
+        for criteria, place, settings in match_blocks({f.path: f for f in section.files if f.ok})
+    ]
     return listing(items, Unknown(Reason.UNREADABLE, f"{clean(hidden)} could not be read") if hidden else None)
 
 

@@ -15,26 +15,46 @@ from agent.facts.linux.readers import listing, reads
 from agent.facttypes import BOOL, MODE, STR, Enum, Field, ListOf, Record
 from agent.model import Reason, Unknown
 
-GRANT = Record({
-    "who": Field(STR, "user name, %group, #uid, +netgroup or ALL, aliases resolved"),
-    "commands": Field(Enum(("ALL", "some")), "whether the grant is for everything"),
-    "nopasswd": Field(BOOL, "whether at least one of its commands needs no password"),
-    "source": Field(STR, "file that grants it"),
-}, key="who", label="who")
-FILE = Record({
-    "path": Field(STR), "mode": Field(MODE), "owner": Field(STR), "group": Field(STR),
-}, key="path", label="path")
-SUDO = Record({
-    "grants": Field(ListOf(GRANT), "one per name: the widest grant that it has"),
-    "files": Field(ListOf(FILE), "sudoers and every file that it includes"),
-    "use_pty": Field(BOOL, "Defaults use_pty (on by itself since sudo 1.9.14)"),
-    "logfile": Field(STR, "Defaults logfile", may_be_absent=True),
-})
+GRANT = Record(
+    {
+        "who": Field(STR, "user name, %group, #uid, +netgroup or ALL, aliases resolved"),
+        "commands": Field(Enum(("ALL", "some")), "whether the grant is for everything"),
+        "nopasswd": Field(BOOL, "whether at least one of its commands needs no password"),
+        "source": Field(STR, "file that grants it"),
+    },
+    key="who",
+    label="who",
+)
+FILE = Record(
+    {
+        "path": Field(STR),
+        "mode": Field(MODE),
+        "owner": Field(STR),
+        "group": Field(STR),
+    },
+    key="path",
+    label="path",
+)
+SUDO = Record(
+    {
+        "grants": Field(ListOf(GRANT), "one per name: the widest grant that it has"),
+        "files": Field(ListOf(FILE), "sudoers and every file that it includes"),
+        "use_pty": Field(BOOL, "Defaults use_pty (on by itself since sudo 1.9.14)"),
+        "logfile": Field(STR, "Defaults logfile", may_be_absent=True),
+    }
+)
 _ITEM = r'(?:"[^"]*"|\\.|[^,\\"])+'
 
 
-@reads("sudo", SUDO, asks=("sudoers",), what="/etc/sudoers and what it includes", rights=("sudo",), may_be_absent=True,
-       doc="absent when there is no sudo")
+@reads(
+    "sudo",
+    SUDO,
+    asks=("sudoers",),
+    what="/etc/sudoers and what it includes",
+    rights=("sudo",),
+    may_be_absent=True,
+    doc="absent when there is no sudo",
+)
 def read_sudo(answer: Answer) -> Any:
     """Grants, files and defaults of sudo."""
     section = answer.need("sudoers", rc=(0, 3))
@@ -50,20 +70,31 @@ def parse(section: Section) -> dict[str, Any]:
     why = Unknown(Reason.NOT_SUPPORTED, f"sudo rules from {clean(' '.join(elsewhere), 40)}") if elsewhere else None
     version = section.file("version")
     number = re.search(r"(\d+)\.(\d+)\.(\d+)", version.text if version else "")
-    known: dict[str, Any] = {"use_pty": number is not None and tuple(map(int, number.groups())) >= (1, 9, 14),
-                             "logfile": None}
+    known: dict[str, Any] = {
+        "use_pty": number is not None and tuple(map(int, number.groups())) >= (1, 9, 14),
+        "logfile": None,
+    }
     files, lines = [], []
     for file in section.files:
         if file.path in {"sources", "version"}:
             continue
         parts = file.state.split(":")
         if file.ok and len(parts) == 4 and re.fullmatch(r"[0-7]{1,4}", parts[1]):
-            files.append({"path": clean(file.path), "mode": f"{int(parts[1], 8):04o}", "owner": clean(parts[2], 64),
-                          "group": clean(parts[3], 64)})
+            files.append(
+                {
+                    "path": clean(file.path),
+                    "mode": f"{int(parts[1], 8):04o}",
+                    "owner": clean(parts[2], 64),
+                    "group": clean(parts[3], 64),
+                }
+            )
         lines += [(clean(file.path), line) for line in _logical(file.text)]
     lacking = Unknown(Reason.UNREADABLE, "/etc/sudoers") if not files else why
-    return {"grants": listing(_grants(lines, known), lacking), "files": listing(files, lacking if not files else None),
-            **known}
+    return {
+        "grants": listing(_grants(lines, known), lacking),
+        "files": listing(files, lacking if not files else None),
+        **known,
+    }
 
 
 def _logical(text: str) -> Iterator[str]:
@@ -117,8 +148,9 @@ def _free(found: dict[str, dict[str, Any]], name: str, source: str) -> None:
         found[name] = {"who": name, "commands": "some", "nopasswd": True, "source": source}
 
 
-def _defaults(kind: str | None, target: str | None, settings: str, source: str, known: dict[str, Any],
-              free: list[tuple[str, str]]) -> None:
+def _defaults(
+    kind: str | None, target: str | None, settings: str, source: str, known: dict[str, Any], free: list[tuple[str, str]]
+) -> None:
     for setting in (s.strip() for s in re.findall(_ITEM, settings)):
         name, _, value = setting.partition("=")
         name = name.strip().rstrip("+-").strip()
@@ -186,7 +218,7 @@ def _commands(rest: str) -> tuple[bool, bool]:
             text = re.sub(r"^((ROLE|TYPE|PRIVS|LIMITPRIVS|NOTBEFORE|NOTAFTER|TIMEOUT|CWD|CHROOT)=\S+\s*)+", "", text)
             while match := re.match(r"([A-Z_]+):\s*", text):
                 tag = {"NOPASSWD": True, "PASSWD": False}.get(match[1], tag)
-                text = text[match.end():]
+                text = text[match.end() :]
             if not text or text.startswith("!"):
                 continue
             everything = everything or text == "ALL"

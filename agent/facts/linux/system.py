@@ -12,16 +12,18 @@ from agent.facts.linux.readers import listing, numbered, reads, reads_keys
 from agent.facttypes import BOOL, FLOAT, MODE, STR, Enum, Field, ListOf, Record, Version
 from agent.model import Reason, Unknown
 
-OS = Record({
-    "id": Field(STR, "ID of os-release, such as debian"),
-    "like": Field(ListOf(STR), "ID_LIKE of os-release"),
-    "version_id": Field(STR, "VERSION_ID; absent for rolling releases", may_be_absent=True),
-    "codename": Field(STR, "VERSION_CODENAME", may_be_absent=True),
-    "name": Field(STR, "PRETTY_NAME"),
-    "kernel": Field(STR, "release of the running kernel"),
-    "packages": Field(Enum(("dpkg", "rpm", "other")), "kind of packages"),
-    "extended": Field(BOOL, "whether the vendor's paid security updates are switched on (Ubuntu Pro)"),
-})
+OS = Record(
+    {
+        "id": Field(STR, "ID of os-release, such as debian"),
+        "like": Field(ListOf(STR), "ID_LIKE of os-release"),
+        "version_id": Field(STR, "VERSION_ID; absent for rolling releases", may_be_absent=True),
+        "codename": Field(STR, "VERSION_CODENAME", may_be_absent=True),
+        "name": Field(STR, "PRETTY_NAME"),
+        "kernel": Field(STR, "release of the running kernel"),
+        "packages": Field(Enum(("dpkg", "rpm", "other")), "kind of packages"),
+        "extended": Field(BOOL, "whether the vendor's paid security updates are switched on (Ubuntu Pro)"),
+    }
+)
 
 
 @reads("os", OS, asks=("os",), what="/etc/os-release, uname")
@@ -37,14 +39,24 @@ def read_os(answer: Answer) -> Any:
                 continue
     if not found.get("ID"):
         return Unknown(Reason.UNREADABLE, "/etc/os-release")
-    return {"id": found["ID"].lower(), "like": found.get("ID_LIKE", "").lower().split(),
-            "version_id": found.get("VERSION_ID") or None, "codename": found.get("VERSION_CODENAME") or None,
-            "name": found.get("PRETTY_NAME") or found["ID"], "kernel": found.get("X_KERNEL", ""),
-            "packages": answer.meta.get("packages") or "other", "extended": found.get("X_EXTENDED") == "1"}
+    return {
+        "id": found["ID"].lower(),
+        "like": found.get("ID_LIKE", "").lower().split(),
+        "version_id": found.get("VERSION_ID") or None,
+        "codename": found.get("VERSION_CODENAME") or None,
+        "name": found.get("PRETTY_NAME") or found["ID"],
+        "kernel": found.get("X_KERNEL", ""),
+        "packages": answer.meta.get("packages") or "other",
+        "extended": found.get("X_EXTENDED") == "1",
+    }
 
 
-PACKAGE = Record({"version": Field(Version("dpkg"), "installed version"),
-                  "scheme": Field(Enum(("dpkg", "rpm")), "whose rules compare its versions")})
+PACKAGE = Record(
+    {
+        "version": Field(Version("dpkg"), "installed version"),
+        "scheme": Field(Enum(("dpkg", "rpm")), "whose rules compare its versions"),
+    }
+)
 
 
 def _package_argument(key: str) -> str | None:
@@ -61,38 +73,67 @@ def _installed(lines: Sequence[str]) -> dict[str, str]:
     return found
 
 
-@reads_keys("package", PACKAGE, key="package name", asks=("package",), what="dpkg-query or rpm -q", may_be_absent=True,
-            doc="absent when not installed", argument=_package_argument)
+@reads_keys(
+    "package",
+    PACKAGE,
+    key="package name",
+    asks=("package",),
+    what="dpkg-query or rpm -q",
+    may_be_absent=True,
+    doc="absent when not installed",
+    argument=_package_argument,
+)
 def read_package(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
     """Named packages. One that the package manager neither lists nor denies is unknown."""
     lines = answer.need("package").lines
     scheme = answer.meta.get("packages", "")
     found = _installed(lines)
-    denied = {m[1] for line in lines
-              if (m := re.search(r"(?:no packages found matching|^package) (\S+)(?: is not installed)?$", line))}
+    denied = {
+        m[1]
+        for line in lines
+        if (m := re.search(r"(?:no packages found matching|^package) (\S+)(?: is not installed)?$", line))
+    }
     denied |= {p[1] for line in lines if len(p := line.split("|")) == 3} - set(found)
-    return {k: {"version": found[k], "scheme": scheme} if k in found
-            else None if k in denied else Unknown(Reason.UNREADABLE, f"package {k}") for k in keys}
+    return {
+        k: {"version": found[k], "scheme": scheme}
+        if k in found
+        else None
+        if k in denied
+        else Unknown(Reason.UNREADABLE, f"package {k}")
+        for k in keys
+    }
 
 
-@reads("packages", Record({
-    "scheme": Field(Enum(("dpkg", "rpm"))),
-    "installed": Field(ListOf(Record({"name": Field(STR), "version": Field(STR)}, key="name", label="name"))),
-}), asks=("packages",), what="dpkg-query -W or rpm -qa", doc="every installed package: only for lists that a site sets")
+@reads(
+    "packages",
+    Record(
+        {
+            "scheme": Field(Enum(("dpkg", "rpm"))),
+            "installed": Field(ListOf(Record({"name": Field(STR), "version": Field(STR)}, key="name", label="name"))),
+        }
+    ),
+    asks=("packages",),
+    what="dpkg-query -W or rpm -qa",
+    doc="every installed package: only for lists that a site sets",
+)
 def read_packages(answer: Answer) -> Any:
     """All packages. An empty list is no answer: the package manager itself is a package."""
     found = _installed(answer.need("packages").lines)
     if not found:
         return Unknown(Reason.UNREADABLE, "the list of packages")
-    return {"scheme": answer.meta.get("packages", ""),
-            "installed": listing([{"name": clean(n, 120), "version": v} for n, v in sorted(found.items())])}
+    return {
+        "scheme": answer.meta.get("packages", ""),
+        "installed": listing([{"name": clean(n, 120), "version": v} for n, v in sorted(found.items())]),
+    }
 
 
-SERVICE = Record({
-    "active": Field(STR, "ActiveState: active, inactive, failed, …"),
-    "enabled": Field(STR, "UnitFileState: enabled, disabled, static, masked, …", may_be_absent=True),
-    "load": Field(STR, "LoadState: loaded, masked, …"),
-})
+SERVICE = Record(
+    {
+        "active": Field(STR, "ActiveState: active, inactive, failed, …"),
+        "enabled": Field(STR, "UnitFileState: enabled, disabled, static, masked, …", may_be_absent=True),
+        "load": Field(STR, "LoadState: loaded, masked, …"),
+    }
+)
 
 
 def unit_argument(key: str) -> str | None:
@@ -102,8 +143,16 @@ def unit_argument(key: str) -> str | None:
     return key if re.search(r"\.(service|socket|timer|path|mount|target)$", key) else f"{key}.service"
 
 
-@reads_keys("service", SERVICE, key="unit name", asks=("service",), what="systemctl show", may_be_absent=True,
-            doc="absent when there is no such unit", argument=unit_argument)
+@reads_keys(
+    "service",
+    SERVICE,
+    key="unit name",
+    asks=("service",),
+    what="systemctl show",
+    may_be_absent=True,
+    doc="absent when there is no such unit",
+    argument=unit_argument,
+)
 def read_service(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
     """Named units, in the order in which they were asked for."""
     return dict(zip(keys, units(answer.need("service").text, len(keys)), strict=True))
@@ -117,25 +166,43 @@ def units(text: str, count: int) -> list[dict[str, Any] | None]:
         if not {"LoadState", "ActiveState"} <= set(found):
             raise ValueError("not a unit")
         state = clean(found.get("UnitFileState", ""), 40) or None
-        out.append(None if found["LoadState"] == "not-found" else {
-            "active": clean(found["ActiveState"], 40), "enabled": state, "load": clean(found["LoadState"], 40)})
+        out.append(
+            None
+            if found["LoadState"] == "not-found"
+            else {"active": clean(found["ActiveState"], 40), "enabled": state, "load": clean(found["LoadState"], 40)}
+        )
     if len(out) != count:
         raise ValueError("units are missing")
     return out
 
 
-FILE = Record({
-    "path": Field(STR), "mode": Field(MODE), "owner": Field(STR), "group": Field(STR),
-    "type": Field(STR, "regular file, directory, …"),
-}, key="path", label="path")
+FILE = Record(
+    {
+        "path": Field(STR),
+        "mode": Field(MODE),
+        "owner": Field(STR),
+        "group": Field(STR),
+        "type": Field(STR, "regular file, directory, …"),
+    },
+    key="path",
+    label="path",
+)
 
 
 def _file_argument(key: str) -> str | None:
     return key if re.fullmatch(r"/[^\x00-\x1f\x7f]*", key) else None
 
 
-@reads_keys("file", FILE, key="path", asks=("file",), what="stat", may_be_absent=True,
-            doc="what a path leads to, links followed; absent when it leads nowhere", argument=_file_argument)
+@reads_keys(
+    "file",
+    FILE,
+    key="path",
+    asks=("file",),
+    what="stat",
+    may_be_absent=True,
+    doc="what a path leads to, links followed; absent when it leads nowhere",
+    argument=_file_argument,
+)
 def read_file(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
     """Named paths."""
     found = numbered(answer.need("file").lines, len(keys))
@@ -146,19 +213,27 @@ def read_file(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
         if state == "absent":
             out[key] = None
         elif state == "ok" and len(parts) == 4 and re.fullmatch(r"[0-7]{1,4}", parts[0]):
-            out[key] = {"path": key, "mode": f"{int(parts[0], 8):04o}", "owner": clean(parts[1], 64),
-                        "group": clean(parts[2], 64), "type": clean(parts[3], 40)}
+            out[key] = {
+                "path": key,
+                "mode": f"{int(parts[0], 8):04o}",
+                "owner": clean(parts[1], 64),
+                "group": clean(parts[2], 64),
+                "type": clean(parts[3], 40),
+            }
         else:
             out[key] = Unknown(Reason.PERMISSION, "sudo") if state == "denied" else Unknown(Reason.UNREADABLE, "stat")
     return out
 
 
-MOUNT = Record({
-    "type": Field(STR, "file system; absent when nothing is mounted there", may_be_absent=True),
-    "options": Field(ListOf(STR), "options in force; absent when nothing is mounted there", may_be_absent=True),
-    "boot_options": Field(ListOf(STR), "options after the next boot; absent when nothing would be mounted",
-                          may_be_absent=True),
-})
+MOUNT = Record(
+    {
+        "type": Field(STR, "file system; absent when nothing is mounted there", may_be_absent=True),
+        "options": Field(ListOf(STR), "options in force; absent when nothing is mounted there", may_be_absent=True),
+        "boot_options": Field(
+            ListOf(STR), "options after the next boot; absent when nothing would be mounted", may_be_absent=True
+        ),
+    }
+)
 
 
 def mount_argument(key: str) -> str | None:
@@ -166,8 +241,14 @@ def mount_argument(key: str) -> str | None:
     return key if key == "/" or re.fullmatch(r"/[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f]", key) else None
 
 
-@reads_keys("mount", MOUNT, key="path", asks=("mount",), what="/proc/mounts, fstab and systemd's mount units",
-            argument=mount_argument)
+@reads_keys(
+    "mount",
+    MOUNT,
+    key="path",
+    asks=("mount",),
+    what="/proc/mounts, fstab and systemd's mount units",
+    argument=mount_argument,
+)
 def read_mount(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
     """What is mounted on a path now and after the next boot."""
     section = answer.need("mount")
@@ -181,8 +262,11 @@ def read_mount(answer: Answer, keys: Sequence[str]) -> Mapping[str, Any]:
         planned = later[key][1] if key in later else _unit(section, key)
         if planned is not None and "noauto" in planned:
             planned = None
-        out[key] = {"type": kind, "options": None if options is None else flags(options),
-                    "boot_options": None if planned is None else flags(planned)}
+        out[key] = {
+            "type": kind,
+            "options": None if options is None else flags(options),
+            "boot_options": None if planned is None else flags(planned),
+        }
     return out
 
 
@@ -232,23 +316,37 @@ def flags(options: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-@reads("uptime", Record({"seconds": Field(FLOAT, "since the last start", volatile=True)}), asks=("uptime",),
-       what="/proc/uptime")
+@reads(
+    "uptime",
+    Record({"seconds": Field(FLOAT, "since the last start", volatile=True)}),
+    asks=("uptime",),
+    what="/proc/uptime",
+)
 def read_uptime(answer: Answer) -> Any:
     """Seconds since the last start."""
     return {"seconds": float(answer.need("uptime").text.split()[0])}
 
 
-@reads("reboot", Record({"required": Field(BOOL, "whether installed updates wait for a restart")}), asks=("reboot",),
-       what="/run/reboot-required, or needs-restarting")
+@reads(
+    "reboot",
+    Record({"required": Field(BOOL, "whether installed updates wait for a restart")}),
+    asks=("reboot",),
+    what="/run/reboot-required, or needs-restarting",
+)
 def read_reboot(answer: Answer) -> Any:
     """Whether a restart is waiting, as the distribution itself says."""
     word = answer.need("reboot").text.strip()
     return {"required": word == "yes"} if word in {"yes", "no"} else Unknown(Reason.UNREADABLE, "/run/reboot-required")
 
 
-@reads("disks", Record({"encrypted": Field(BOOL, "whether an opened encrypted volume is in use")}), asks=("disks",),
-       what="lsblk", may_be_absent=True, doc="absent in a container, whose disks are another machine's")
+@reads(
+    "disks",
+    Record({"encrypted": Field(BOOL, "whether an opened encrypted volume is in use")}),
+    asks=("disks",),
+    what="lsblk",
+    may_be_absent=True,
+    doc="absent in a container, whose disks are another machine's",
+)
 def read_disks(answer: Answer) -> Any:
     """Whether any block device is a `crypt` layer. No block device at all is no answer."""
     section = answer.need("disks", rc=(0, 3))
@@ -260,8 +358,10 @@ def read_disks(answer: Answer) -> Any:
     return {"encrypted": any(line.split()[0] == "crypt" for line in lines)}
 
 
-_NO_SERIAL = re.compile(r"(?i)^(0+|none|default string|system serial number|not (specified|applicable|available)|"
-                        r"to be filled by o\.?e\.?m\.?|x+|unknown|123456789|n/?a)?$")
+_NO_SERIAL = re.compile(
+    r"(?i)^(0+|none|default string|system serial number|not (specified|applicable|available)|"
+    r"to be filled by o\.?e\.?m\.?|x+|unknown|123456789|n/?a)?$"
+)
 
 
 def ids(answer: Answer) -> dict[str, str]:

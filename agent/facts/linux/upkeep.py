@@ -14,11 +14,13 @@ from agent.facts.linux.system import read_os
 from agent.facttypes import BOOL, INT, MODE, STR, Field, ListOf, Record
 from agent.model import Reason, Unknown
 
-APT = Record({
-    "lists_days": Field(INT, "days between downloads of the package lists; absent when never", may_be_absent=True),
-    "upgrade_days": Field(INT, "days between unattended upgrades; absent when never", may_be_absent=True),
-    "security": Field(BOOL, "whether the origins that may upgrade by themselves include security updates"),
-})
+APT = Record(
+    {
+        "lists_days": Field(INT, "days between downloads of the package lists; absent when never", may_be_absent=True),
+        "upgrade_days": Field(INT, "days between unattended upgrades; absent when never", may_be_absent=True),
+        "security": Field(BOOL, "whether the origins that may upgrade by themselves include security updates"),
+    }
+)
 
 
 @reads("apt", APT, asks=("apt", "os"), what="apt-config dump", may_be_absent=True, doc="absent where there is no apt")
@@ -44,8 +46,11 @@ def read_apt(answer: Answer) -> Any:
     def days(name: str) -> Any:
         return _days(single.get(f"apt::periodic::{name}", "0")) if on else None
 
-    return {"lists_days": days("update-package-lists"), "upgrade_days": days("unattended-upgrade"),
-            "security": _security(origins, answer)}
+    return {
+        "lists_days": days("update-package-lists"),
+        "upgrade_days": days("unattended-upgrade"),
+        "security": _security(origins, answer),
+    }
 
 
 def _days(value: str) -> Any:
@@ -59,8 +64,15 @@ def _days(value: str) -> Any:
     return math.ceil(amount) or None
 
 
-_KEYS = {"o": "origin", "l": "label", "a": "archive", "suite": "archive", "n": "codename", "c": "component",
-         "site": "site"}
+_KEYS = {
+    "o": "origin",
+    "l": "label",
+    "a": "archive",
+    "suite": "archive",
+    "n": "codename",
+    "c": "component",
+    "site": "site",
+}
 
 
 def _security(origins: Sequence[tuple[str, str]], answer: Answer) -> Any:
@@ -68,28 +80,39 @@ def _security(origins: Sequence[tuple[str, str]], answer: Answer) -> Any:
     if isinstance(system, Unknown):
         return system
     code, name = system["codename"] or "", system["id"].capitalize()
-    target = ({"origin": name, "label": "Ubuntu", "archive": f"{code}-security", "codename": code}
-              if system["id"] == "ubuntu" else
-              {"origin": name, "label": "Debian-Security", "archive": "*-security", "codename": f"{code}-security"})
+    target = (
+        {"origin": name, "label": "Ubuntu", "archive": f"{code}-security", "codename": code}
+        if system["id"] == "ubuntu"
+        else {"origin": name, "label": "Debian-Security", "archive": "*-security", "codename": f"{code}-security"}
+    )
     unsure = False
     for kind, value in origins:
         text = value.replace("${distro_id}", name).replace("${distro_codename}", code)
-        pairs = ({"origin": text.partition(":")[0], "archive": text.partition(":")[2]} if kind == "allowed-origins"
-                 else dict(p.partition("=")[::2] for p in text.split(",")))
+        pairs = (
+            {"origin": text.partition(":")[0], "archive": text.partition(":")[2]}
+            if kind == "allowed-origins"
+            else dict(p.partition("=")[::2] for p in text.split(","))
+        )
         clear = {_KEYS.get(k.strip().lower(), k.strip().lower()): v.strip() for k, v in pairs.items()}
         if "site" in clear or "component" in clear:
             unsure = unsure or "security" in text.lower()
-        elif clear and all(k in target and (fnmatchcase(target[k], v) or fnmatchcase(v, target[k]))
-                           for k, v in clear.items()):
+        elif clear and all(
+            k in target and (fnmatchcase(target[k], v) or fnmatchcase(v, target[k])) for k, v in clear.items()
+        ):
             return True
     return Unknown(Reason.UNREADABLE, "Unattended-Upgrade origins") if unsure else False
 
 
-LOGS = Record({
-    "daemon": Field(STR, "rsyslog, or another program that may send logs; absent when only the journal keeps them",
-                    may_be_absent=True),
-    "servers": Field(ListOf(STR), "hosts that rsyslog or the journal sends logs to"),
-})
+LOGS = Record(
+    {
+        "daemon": Field(
+            STR,
+            "rsyslog, or another program that may send logs; absent when only the journal keeps them",
+            may_be_absent=True,
+        ),
+        "servers": Field(ListOf(STR), "hosts that rsyslog or the journal sends logs to"),
+    }
+)
 
 
 @reads("log_forwarding", LOGS, asks=("log",), what="rsyslog's configuration, journal-upload.conf")
@@ -112,8 +135,10 @@ def read_log(answer: Answer) -> Any:
     others = [n for n in names if n != "rsyslogd"]
     if others:
         hidden = Unknown(Reason.NOT_SUPPORTED, f"{others[0]} may send logs too")
-    return {"daemon": "rsyslog" if "rsyslogd" in names else others[0] if others else None,
-            "servers": listing([clean(s, 253) for s in dict.fromkeys(servers)], hidden)}
+    return {
+        "daemon": "rsyslog" if "rsyslogd" in names else others[0] if others else None,
+        "servers": listing([clean(s, 253) for s in dict.fromkeys(servers)], hidden),
+    }
 
 
 def log_servers(text: str) -> list[str]:
@@ -133,8 +158,15 @@ def log_servers(text: str) -> list[str]:
 AUDIT = Record({"max_log_file_action": Field(STR, "what becomes of a full log, lower case", may_be_absent=True)})
 
 
-@reads("audit", AUDIT, asks=("audit",), what="/etc/audit/auditd.conf", rights=("sudo",), may_be_absent=True,
-       doc="absent where there is no audit daemon")
+@reads(
+    "audit",
+    AUDIT,
+    asks=("audit",),
+    what="/etc/audit/auditd.conf",
+    rights=("sudo",),
+    may_be_absent=True,
+    doc="absent where there is no audit daemon",
+)
 def read_audit(answer: Answer) -> Any:
     """The audit daemon's own settings."""
     section = answer.need("audit", rc=(0, 3))
@@ -145,12 +177,20 @@ def read_audit(answer: Answer) -> Any:
     return {"max_log_file_action": clean(values[-1], 40) if values else None}
 
 
-PROGRAM = Record({
-    "path": Field(STR), "mode": Field(MODE), "owner": Field(STR), "group": Field(STR),
-    "packaged": Field(BOOL, "whether an installed package owns the file"),
-}, key="path", label="path")
-WRITABLE = Record({"path": Field(STR), "mode": Field(MODE), "owner": Field(STR), "group": Field(STR)},
-                  key="path", label="path")
+PROGRAM = Record(
+    {
+        "path": Field(STR),
+        "mode": Field(MODE),
+        "owner": Field(STR),
+        "group": Field(STR),
+        "packaged": Field(BOOL, "whether an installed package owns the file"),
+    },
+    key="path",
+    label="path",
+)
+WRITABLE = Record(
+    {"path": Field(STR), "mode": Field(MODE), "owner": Field(STR), "group": Field(STR)}, key="path", label="path"
+)
 
 
 def _found(lines: Sequence[str]) -> tuple[list[dict[str, Any]], Unknown | None]:
@@ -159,8 +199,14 @@ def _found(lines: Sequence[str]) -> tuple[list[dict[str, Any]], Unknown | None]:
     for line in lines:
         parts = line.split("|", 3)
         if len(parts) == 4 and re.fullmatch(r"[0-7]{1,4}", parts[0]) and parts[3].startswith("/"):
-            items.append({"path": clean(parts[3], 1000), "mode": f"{int(parts[0], 8):04o}",
-                          "owner": clean(parts[1], 64), "group": clean(parts[2], 64)})
+            items.append(
+                {
+                    "path": clean(parts[3], 1000),
+                    "mode": f"{int(parts[0], 8):04o}",
+                    "owner": clean(parts[1], 64),
+                    "group": clean(parts[2], 64),
+                }
+            )
         elif line.startswith(("find: ", "stat: ")) and "No such file" not in line:
             why = Unknown(Reason.PERMISSION, "sudo") if "denied" in line else Unknown(Reason.UNREADABLE, "find")
     return items, why
@@ -176,8 +222,14 @@ def _searched(answer: Answer, name: str) -> tuple[list[dict[str, Any]], Unknown 
     return items, why
 
 
-@reads("setuid_files", ListOf(PROGRAM), asks=("setuid",), what="find -perm /6000, and the packages' own lists",
-       rights=("sudo",), doc="setuid and setgid programs below /usr, /opt, /srv, /home, /root, /etc, /tmp and /var/tmp")
+@reads(
+    "setuid_files",
+    ListOf(PROGRAM),
+    asks=("setuid",),
+    what="find -perm /6000, and the packages' own lists",
+    rights=("sudo",),
+    doc="setuid and setgid programs below /usr, /opt, /srv, /home, /root, /etc, /tmp and /var/tmp",
+)
 def read_setuid(answer: Answer) -> Any:
     """Programs that run as somebody else, with whether a package brought them."""
     items, why = _searched(answer, "setuid")
@@ -191,8 +243,14 @@ def read_setuid(answer: Answer) -> Any:
     return listing(whole, why)
 
 
-@reads("world_writable", ListOf(WRITABLE), asks=("world_writable",), what="find /etc /usr/local -perm -0002",
-       rights=("sudo",), doc="files that everybody may change, in /etc and /usr/local")
+@reads(
+    "world_writable",
+    ListOf(WRITABLE),
+    asks=("world_writable",),
+    what="find /etc /usr/local -perm -0002",
+    rights=("sudo",),
+    doc="files that everybody may change, in /etc and /usr/local",
+)
 def read_world_writable(answer: Answer) -> Any:
     """Files that every account may change."""
     items, why = _searched(answer, "world_writable")

@@ -12,7 +12,7 @@ from agent.facts.m365.source import KEYED, SKUS, SOURCES, Source
 from agent.facts.m365.tenant import PLATFORM, licences_of
 from agent.facts.protocol import Collected, Limits, PlanStep
 from agent.facttypes import REGISTRY, FactError, split_reference
-from agent.model import Reading, Reason, TargetState, Unknown
+from agent.model import Partial, Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "Answer", "Graph", "Request", "collect", "plan"]
 _MODULES = (conditional_access, devices, groups, people, services, tenant)
@@ -79,20 +79,22 @@ def _follow(source: Source, answers: Mapping[Request, Answer]) -> Sequence[Reque
 def _parse(source: Source, answers: Mapping[Request, Answer], licences: Any) -> Any:
     try:
         return source.parse(answers, licences)
-    except _ODD as error:
+    except _ODD:
         # An answer of a shape that no parser foresaw: known to be not understood, which is no verdict.
-        return Unknown(Reason.UNREADABLE, f"an answer of an unexpected shape ({type(error).__name__})")
+        return Unknown(Reason.UNREADABLE, "an answer of an unexpected shape")
 
 
 def _troubled(value: Any) -> bool:
-    """Whether a fact is wholly unknown for another reason than a licence that the tenant does not have."""
-    return isinstance(value, Unknown) and value.reason is not Reason.NOT_LICENSED
+    """Whether a fact is unknown or incomplete for another reason than a licence that the tenant does not have."""
+    why = value.why if isinstance(value, Partial) else value
+    return isinstance(why, Unknown) and why.reason is not Reason.NOT_LICENSED
 
 
 def _sentence(missed: Sequence[str], facts: Mapping[str, Reading]) -> str:
     first = facts[missed[0]].value
     more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-    return f"{missed[0]}{more} could not be read ({first})."
+    why, whole = (first.why, " whole") if isinstance(first, Partial) else (first, "")
+    return f"{missed[0]}{more} could not be read{whole} ({why})."
 
 
 assert all((PLATFORM, name) in REGISTRY.specs for name in (*SOURCES, *KEYED))  # noqa: S101 - a slip of ours

@@ -17,7 +17,7 @@ mirror() { # the mirror that this machine's own apt uses
   local m
   m=$(apt-get indextargets --format '$(CODENAME)|$(COMPONENT)|$(ORIGIN)|$(SITE)' 2>/dev/null \
     | awk -F'|' -v s="$SUITE" '$1 == s && $2 == "main" && $3 == "Debian" {print $4; exit}')
-  echo "${m:-http://deb.debian.org/debian}"
+  [ -n "$m" ] || { echo "no package source is set up for apt" >&2; return 1; }; echo "$m"
 }
 
 build() {

@@ -1,0 +1,103 @@
+"""What a remediation bundle says, as types: hosts, steps that a task file mends, and what people do by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RISKS = ("low", "medium", "high", "disruptive")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host with failing controls. `variables` are the connection's, without credentials; `missing` says which of the
+    inventory's variables were left out, and why (`credential` or `template`)."""
+
+    name: str
+    variables: Mapping[str, Any]
+    groups: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One control that a reviewed task file mends on some hosts.
+
+    `variables` are the task file's, by host, typed and from the baseline only; `offenders` the keys of what failed, by
+    host, for a task file that mends those (else empty).
+    """
+
+    control: str
+    title: str
+    why: str
+    severity: str
+    risk: str
+    minutes: int
+    reboot: bool
+    undo: str
+    note: str
+    playbook: str
+    platform: str
+    variables: Mapping[str, Mapping[str, Any]]
+    offenders: Mapping[str, tuple[str, ...]]
+    cut: Mapping[str, int] = field(default_factory=dict)
+    """Hosts of which not all offenders were kept: how many there are."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the hosts that need it, sorted."""
+        return tuple(sorted(self.variables))
+
+    @property
+    def slug(self) -> str:
+        """The control's id as a variable or group name may hold it."""
+        return re.sub(r"[^a-z0-9]", "_", self.control)
+
+    @property
+    def group(self) -> str:
+        """The inventory group of the hosts that need it."""
+        return f"fix_{self.slug}"
+
+    @property
+    def play(self) -> str:
+        """The play's name."""
+        return f"Fix {self.control} ({self.risk} risk)"
+
+
+@dataclass(frozen=True, slots=True)
+class Manual:
+    """What a person does: one control on one target. `labels` are what to look for, of `count` in all."""
+
+    control: str
+    title: str
+    why: str
+    target: str
+    what: str
+    risk: str
+    minutes: int
+    reboot: bool
+    undo: str
+    labels: tuple[str, ...] = ()
+    count: int = 0
+    observed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that one bundle says. `title` names the school, or the trust for what is shared."""
+
+    title: str
+    hosts: tuple[Host, ...]
+    steps: tuple[Step, ...]
+    manual: tuple[Manual, ...]
+    left_out: tuple[str, ...] = ()
+    """Sentences about targets that could not be taken in."""
+    windows: tuple[str, ...] = ()
+    """When changes may be made, as sentences."""
+
+
+def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Low risk first, what needs a reboot last."""
+    return tuple(sorted(steps, key=lambda s: (s.reboot, RISKS.index(s.risk), s.control)))

@@ -1,0 +1,58 @@
+"""Measurements, printed as plain tables and, on the last line, as JSON. Nothing is asserted.
+
+    make bench                  all of them, under four minutes
+    make bench ARGS="start"     those named: start, judging, hosts
+
+start    User and system time of `python -m agent --help`, ten children each, beside `python -c pass` in turns.
+judging  Evidence of 30,000 made-up Linux hosts, judged by 120 controls as a scan does, findings and all; making the
+         evidence is not timed. Readings repeat as in a fleet: one object per content (as the store hands them out), up
+         to 300 different ones per fact, mixed from the examples of the shipped controls. Four fleets: 300 images rolled
+         out, all read in one second; the same, each host read at a second of its own, so that rules that look at the
+         time are judged anew; every fact varying on its own; and that spread over 90 schools.
+         "Fastest tenth" and "median" are of pieces of 100 hosts: other work on the machine slows Python down, CPU time
+         included, and the fastest pieces show it least. So does the yardstick: making one frozen dataclass of twelve
+         fields, which an idle machine of this class does in 0.9 µs.
+hosts    50 real hosts on this machine (tests/lab; needs root), 20 at once, in rounds A B C A B C …, at least three:
+         A  the floor: the plain ssh client, curve25519, the very same script on stdin, its answer thrown away
+         B  spiritlevel's collecting alone: connect, ask, parse, hold to the types
+         C  a whole scan into a new, empty store: collect, judge, save
+         Hosts and scanner share the cores, and a host's login and script cost more than everything here: ratios within
+         a round mean something, hosts a second only on one machine. SPIRITLEVEL_BENCH_HOSTS=200 takes hosts without
+         systemd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench import hosts, judging, start
+
+ALL: dict[str, Callable[[], dict[str, Any]]] = {"start": start.run, "judging": judging.run, "hosts": hosts.run}
+
+
+def main(names: list[str]) -> int:
+    """Run what is named, or everything."""
+    if unknown := [n for n in names if n not in ALL]:
+        print(f"no such measurement: {', '.join(unknown)}; there are {', '.join(ALL)}.", file=sys.stderr)
+        return 2
+    load = os.getloadavg()[0]
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} before we began"
+          + (" (busy: numbers are too low)" if load > 0.5 else ""))
+    out: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(load, 2)}
+    for name in names or ALL:
+        print(f"\n== {name}")
+        began = time.monotonic()
+        out[name] = ALL[name]()
+        out[name]["took_seconds"] = round(time.monotonic() - began, 1)
+    print("\n" + json.dumps(out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
