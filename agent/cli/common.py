@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from agent.store import Store
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# As in render/text.py: what acts on a terminal or hides text instead of being seen.
+_CONTROL = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def plain(text: object) -> str:
@@ -123,7 +127,8 @@ def table(ctx: click.Context, columns: Sequence[str], rows: Iterable[Sequence[ob
 
 def print_json(value: Any) -> None:
     """Data for programs, on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo(_CONTROL.sub(lambda m: json.dumps(m[0])[1:-1], text))  # the same JSON, and safe to look at
 
 
 def say(ctx: click.Context, text: str) -> None:

@@ -19,6 +19,7 @@ def validate(ctx: click.Context) -> None:
     from agent import trust as trusts
     from agent.baseline import load_policy
     from agent.examples import run_examples
+    from agent.remediate.gather import check_fixes
     from agent.resources import data_dir
     from agent.standards import load_standards
 
@@ -32,6 +33,7 @@ def validate(ctx: click.Context) -> None:
     policy = open_trust(ctx).policy if inside else load_policy()
     load_standards(data_dir("baselines") / "standards", list(policy.controls))
     problems = [p for c in policy.controls.values() for p in run_examples(policy, c)]
+    check_fixes(policy.controls.values(), trusts.find(ctx.obj["folder"]) if inside else data_dir("playbooks").parent)
     for p in problems:
         click.echo(p, err=True)
     number = sum(len(c.file.examples) for c in policy.controls.values())

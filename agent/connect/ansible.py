@@ -41,6 +41,8 @@ def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:
     env = {
         **os.environ,
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+        # One of several files that cannot be read is an error too: its hosts would be left out, and look clean.
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
         "ANSIBLE_LOCALHOST_WARNING": "false",

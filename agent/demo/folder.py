@@ -105,13 +105,14 @@ def write_inventory(
     folder: Path, school: str, hosts: Sequence[tuple[str, Mapping[str, str | int]]], key: Path, known_hosts: Path
 ) -> None:
     """An ordinary Ansible inventory of one school, in YAML."""
+    arguments = f"-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes"
     lines = [
         f"# {school}: an ordinary Ansible inventory.",
         "all:",
         "  vars:",
         "    ansible_user: scan",
         f"    ansible_ssh_private_key_file: {json.dumps(str(key))}",
-        f"    ansible_ssh_common_args: {json.dumps(f'-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes')}",
+        f"    ansible_ssh_common_args: {json.dumps(arguments)}",
         "  children:",
         "    servers:",
         "      hosts:",

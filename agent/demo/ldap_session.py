@@ -64,7 +64,10 @@ class DirectoryFaults:
 
 @dataclass(slots=True)
 class Service:
-    """What all connections share; `tree` may be replaced at any time. `accounts`: bind name, lower case, to (account, password)."""
+    """What all connections share; `tree` may be replaced at any time.
+
+    `accounts`: bind name, lower case, to (account, password)."""
+    """
 
     tree: DirectoryTree
     accounts: Mapping[str, tuple[str, bytes]]

@@ -133,8 +133,8 @@ class Stage:
         return lambda command, stdin: self._playing[name](command, stdin)
 
     def change(self) -> None:
-        """A week goes by: one host is mended, one gets worse, one is cut off; an account goes stale; the tenant no longer
-        lets everybody register applications."""
+        """A week goes by: one host is mended, one gets worse, one is cut off; an account goes stale; people can no
+        longer register applications in the tenant."""
         for name, (_, _first, second) in HOSTS.items():
             self._playing[name] = _capture(second)
         for name in LOST:

@@ -11,8 +11,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from agent.conform import conform
 from agent.facttypes import REGISTRY, FactSpec
-from agent.model import NOT_COLLECTED, Facts, Partial, School, Unknown
+from agent.model import NOT_COLLECTED, Facts, Partial, Reason, School, Unknown
 
 
 @dataclass(slots=True)
@@ -77,14 +78,19 @@ def _compute(spec: FactSpec, view: View) -> Any:
     """A derived fact whose inputs are wholly unknown is unknown for the first such reason, without being run,
     unless it calls that input optional.
 
-    Inputs that are only partly known (a field, a `Partial` list) are the function's to weigh.
+    Inputs that are only partly known (a field, a `Partial` list) are the function's to weigh. What it gives is held to
+    its declared type, and a fault in it makes this one fact unknown: it must not cost a school its night.
     """
     assert spec.derive is not None  # noqa: S101 - for the type checker
     for name in spec.derive.reads:
         value = view.get(name)
         if isinstance(value, Unknown) and name not in spec.derive.optional:
             return value
-    return spec.derive.compute(view)
+    try:
+        value = spec.derive.compute(view)
+    except Exception as e:
+        return Unknown(Reason.UNREADABLE, f"{spec.name} could not be worked out ({type(e).__name__})")
+    return conform(value, spec.type, spec.may_be_absent, spec.name)
 
 
 def load_all() -> None:

@@ -71,6 +71,11 @@ def plainly() -> Iterator[None]:
                 "the disk is full: this was not saved; what was saved before is whole.",
                 "Free some space and run `spiritlevel scan --resume`.",
             ) from None
+        if "disk i/o" in words:  # also what SQLite says of a full disk on which its shared memory lies
+            raise StoreError(
+                "the disk is full or failing: this was not saved; what was saved before is whole.",
+                "Free some space and run `spiritlevel scan --resume`.",
+            ) from None
         if "readonly" in words or "read-only" in words or "unable to open" in words:
             raise StoreError(
                 "the store cannot be written: its disk, folder or file is read-only.",

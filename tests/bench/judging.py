@@ -54,7 +54,8 @@ def run(hosts: int = HOSTS) -> dict[str, Any]:
         whole, median, fast = number / cpu, paces[len(paces) // 2], paces[len(paces) // 10]
         print(f"{words:41}{size:7,}{cpu:7.2f}{wall:8.2f}{whole:12,.0f}{median:12,.0f}{fast:15,.0f}", flush=True)
         out[name] = {"hosts": size, "cpu_seconds": round(cpu, 2), "wall_seconds": round(wall, 2),
-                     "per_second": round(whole), "per_second_median": round(median), "per_second_fastest_tenth": round(fast)}
+                     "per_second": round(whole), "per_second_median": round(median),
+                     "per_second_fastest_tenth": round(fast)}
     print("verdicts of the last row: " + ", ".join(f"{n:,} {v}" for v, n in verdicts.most_common()))
     started = time.process_time()
     for i in range(500):

@@ -223,12 +223,12 @@ def look(run: Run, folder: Path, *arguments: str) -> Seen:
     told = json.loads(done.out)
     again = run("-C", folder, "drift", "--all", "--format", "json")
     records = json.loads(again.out)
-    where = {r["target"]: f"{r['school']}/{r['target']}" if r["kind"] == "device" else r["target"] for r in records}
+    where = [f"{r['school']}/{r['target']}" if r["kind"] == "device" else r["target"] for r in records]
     return Seen(
         done,
         {k: v["state"] for k, v in told["targets"].items()},
         {k: v["detail"] for k, v in told["targets"].items()},
-        {(where[r["target"]], r["control"]): r["verdict"] for r in records},
-        {(where[r["target"]], r["control"]): r["reason"] for r in records},
+        {(w, r["control"]): r["verdict"] for w, r in zip(where, records, strict=True)},
+        {(w, r["control"]): r["reason"] for w, r in zip(where, records, strict=True)},
         records,
     )

@@ -316,7 +316,7 @@ def test_a_newer_store_is_left_as_it_is(run: Run, scene: Scene, folder: Path) ->
     path = folder / ".spiritlevel/store.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     was = path.read_bytes()
     for words in (["scan"], ["scan", "--resume"], ["drift"], ["report"], ["evaluate"], ["remediate"], ["list", "runs"]):

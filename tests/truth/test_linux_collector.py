@@ -22,9 +22,9 @@ def run(setup: str, sections: str, fact: str, text: str | None = None) -> Any:
     """A fact, read by the collector with commands replaced by functions (`setup`)."""
     body = (
         f"K={NONCE}\n{text or script()}\nT=\nU=0\n{setup}\nsec meta s_meta\n{sections}\n"
-        f"printf '\\n%s%s END %s\\n' \"$RS\" \"$K\" \"$COUNT\"\n"
+        f'printf \'\\n%s%s END %s\\n\' "$RS" "$K" "$COUNT"\n'
     )
-    done = subprocess.run(["sh"], input=body.encode(), capture_output=True, timeout=60, check=False)  # noqa: S607
+    done = subprocess.run(["sh"], input=body.encode(), capture_output=True, timeout=60, check=False)
     answer = parse(Output(done.stdout, b"", 0), NONCE, Limits())
     assert answer.lost is None, done.stdout[-300:]
     return linux.facts_from(answer, [fact])[fact].value
@@ -70,7 +70,9 @@ def test_settings_of_a_firewall_that_was_removed_do_not_come_at_boot(tmp_path: P
     (tmp_path / "ufw.conf").write_text("ENABLED=yes\n")
     (tmp_path / "sysctl.conf").write_text("net/ipv4/conf/all/log_martians=0\n")
     (tmp_path / "default").write_text(f"IPT_SYSCTL={tmp_path}/sysctl.conf\n")
-    text = script().replace("/etc/ufw/ufw.conf", f"{tmp_path}/ufw.conf").replace("/etc/default/ufw", f"{tmp_path}/default")
+    text = (
+        script().replace("/etc/ufw/ufw.conf", f"{tmp_path}/ufw.conf").replace("/etc/default/ufw", f"{tmp_path}/default")
+    )
     name = "sysctl[net.ipv4.conf.all.log_martians]"
     sections = "sec sysctl s_sysctl net/ipv4/conf/all/log_martians\nsec sysctl_files s_sysctl_files"
     gone = run("have() { [ $1 != ufw ]; }", sections, name, text)
@@ -95,8 +97,12 @@ def test_programs_are_not_foreign_because_dpkg_did_not_answer(tmp_path: Path) ->
     text = script().replace("/usr /bin /sbin /lib /opt /srv /home /root /var/tmp /tmp /etc", str(tmp_path))
     setup = "PM=dpkg"
     text = text.replace("dpkg-query -S", "dpkg_search")
-    assert isinstance(run(f"{setup}\ndpkg_search() {{ return 2; }}", "sec setuid s_setuid", "setuid_files", text), Unknown)
-    found = run(f"{setup}\ndpkg_search() {{ echo \"pkg: {tmp_path}/tool\"; }}", "sec setuid s_setuid", "setuid_files", text)
+    assert isinstance(
+        run(f"{setup}\ndpkg_search() {{ return 2; }}", "sec setuid s_setuid", "setuid_files", text), Unknown
+    )
+    found = run(
+        f'{setup}\ndpkg_search() {{ echo "pkg: {tmp_path}/tool"; }}', "sec setuid s_setuid", "setuid_files", text
+    )
     assert [i["packaged"] for i in found] == [True]
     (tmp_path / "tool").unlink()
     assert run(f"{setup}\ndpkg_search() {{ return 2; }}", "sec setuid s_setuid", "setuid_files", text) == []

@@ -106,7 +106,10 @@ def test_swap_alone_is_no_encrypted_disk(lines: str, encrypted: bool) -> None:
 
 def apt(system: str, *origins: str) -> Any:
     os = Section("os", 0, "", f"ID={system}\nVERSION_CODENAME=virginia\nVERSION_ID=1")
-    lines = ['APT::Periodic::Unattended-Upgrade "1";', *(f'Unattended-Upgrade::Origins-Pattern:: "{o}";' for o in origins)]
+    lines = [
+        'APT::Periodic::Unattended-Upgrade "1";',
+        *(f'Unattended-Upgrade::Origins-Pattern:: "{o}";' for o in origins),
+    ]
     return read("apt", os, Section("apt", 0, "", "\n".join(lines)))["security"]
 
 
@@ -127,7 +130,11 @@ def test_where_login_defs_lies_elsewhere_its_settings_are_unknown() -> None:
 
 
 def test_patterns_of_every_kind_count_at_boot() -> None:
-    files = (FileText("/etc/sysctl.d/50.conf", "ok", "net.ipv4.conf.a[l]l.log_martians = 1\nnet.ipv4.conf.d?fault.log_martians=0"),)
+    files = (
+        FileText(
+            "/etc/sysctl.d/50.conf", "ok", "net.ipv4.conf.a[l]l.log_martians = 1\nnet.ipv4.conf.d?fault.log_martians=0"
+        ),
+    )
     sections = (Section("sysctl", 0, "", "0 ok 1"), Section("sysctl_files", 0, "", "", files))
     assert read("sysctl[net.ipv4.conf.all.log_martians]", *sections)["boot"] == 1
     assert read("sysctl[net.ipv4.conf.default.log_martians]", *sections)["boot"] == 0

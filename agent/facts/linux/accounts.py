@@ -171,6 +171,9 @@ def read_login(answer: Answer) -> Any:
     section = answer.need("login")
     denied = Unknown(Reason.PERMISSION, "sudo")
 
+    # openSUSE's own file lies in /usr/etc; without any, programs go by values that they were built with
+    elsewhere = Unknown(Reason.NOT_SUPPORTED, "no /etc/login.defs")
+
     def of(path: str, name: str, separator: str | None) -> Any:
         found: Any = None
         files = [f for f in section.files if f.path == path or f.path.startswith(path + ".d/")]
@@ -178,6 +181,8 @@ def read_login(answer: Answer) -> Any:
         for file in sorted(files, key=lambda f: (f.path == path, f.path)):
             if file.state == "denied":
                 return denied
+            if file.state == "absent" and path == "/etc/login.defs":
+                return elsewhere
             for line in file.text.splitlines():
                 words = line.split(separator, 1)
                 key, value = words[0], words[1] if len(words) > 1 else ""

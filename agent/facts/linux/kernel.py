@@ -42,15 +42,18 @@ def path_of(key: str) -> str | None:
 
     Whichever of dot and slash comes first separates, and the other stands for itself swapped (sysctl.d(5)).
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./:@*-]*", key) or ".." in key or "//" in key:
+    if not re.fullmatch(r"[A-Za-z0-9_*?\[][A-Za-z0-9_./:@*?!\[\]-]*", key) or ".." in key or "//" in key:
         return None
     first = re.search(r"[./]", key)
     return key.translate(str.maketrans("./", "/.")) if first and first[0] == "." else key
 
 
+_GLOB = re.compile(r"[*?\[]")
+
+
 def _argument(key: str) -> str | None:
     path = path_of(key)
-    return None if path is None or "*" in path else path
+    return None if path is None or _GLOB.search(path) else path
 
 
 @reads_keys(
@@ -118,7 +121,7 @@ def boot_values(files: Sequence[FileText], *, systemd: bool) -> Any:
             if not equals:
                 if optional:
                     excluded.append(path)
-            elif "*" in path:
+            elif _GLOB.search(path):
                 globs.append((path, " ".join(value.split())))
             else:
                 explicit[path] = " ".join(value.split())
@@ -205,5 +208,7 @@ def read_modprobe(answer: Answer) -> Any:
                 and words[0] == "install"
                 and words[2] in {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
             ):
-                found.add(clean(words[1].replace("_", "-"), 60))
-    return listing(sorted(found))
+                # modprobe takes either spelling for the same module, and so do those who write lists of them
+                found |= {clean(words[1].replace("_", "-"), 60), clean(words[1].replace("-", "_"), 60)}
+    hidden = next((f.path for f in seen.values() if f.state == "denied"), "")
+    return listing(sorted(found), Unknown(Reason.PERMISSION, f"sudo, to read {clean(hidden)}") if hidden else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.facts.linux.answer import Answer, Section, clean
@@ -69,11 +70,7 @@ def parse(section: Section) -> dict[str, Any]:
     elsewhere = [w for w in (sources.text.split() if sources else []) if w not in {"files", "[SUCCESS=return]"}]
     why = Unknown(Reason.NOT_SUPPORTED, f"sudo rules from {clean(' '.join(elsewhere), 40)}") if elsewhere else None
     version = section.file("version")
-    number = re.search(r"(\d+)\.(\d+)\.(\d+)", version.text if version else "")
-    known: dict[str, Any] = {
-        "use_pty": number is not None and tuple(map(int, number.groups())) >= (1, 9, 14),
-        "logfile": None,
-    }
+    known: dict[str, Any] = {"use_pty": _pty(version.text if version else ""), "logfile": None}
     files, lines = [], []
     for file in section.files:
         if file.path in {"sources", "version"}:
@@ -97,17 +94,64 @@ def parse(section: Section) -> dict[str, Any]:
     }
 
 
+def _pty(version: str) -> bool | Unknown:
+    """Whether this sudo uses a terminal of its own unless it is told otherwise; `version` is what `sudo -V` says."""
+    if "sudo-rs" in version:
+        return True
+    number = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
+    if number is None:
+        return Unknown(Reason.UNREADABLE, "sudo -V")
+    return tuple(map(int, number.groups())) >= (1, 9, 14)
+
+
 def _logical(text: str) -> Iterator[str]:
-    """Lines with their continuations joined and comments taken off (`#1000` is a uid, not a comment)."""
-    for line in re.sub(r"\\\n[ \t]*", " ", text).splitlines():
-        plain = re.sub(r"(?<!\\)(^|\s)#(?!\d).*$", "", line).strip()
+    """Lines with comments taken off (`#1000` is a uid, not a comment) and continuations joined: a comment has none."""
+    bare = "\n".join(re.sub(r"(?<!\\)(^|\s)#(?!\d).*$", "", line) for line in text.splitlines())
+    for line in re.sub(r"\\\n[ \t]*", " ", bare).splitlines():
+        plain = line.strip()
         if plain and not re.match(r"[@#]include", plain):
             yield plain
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One command of a rule: where and as whom (user and group of the run-as list) it may be run, and how freely."""
+
+    hosts: str
+    user: str
+    group: str
+    everything: bool
+    nopasswd: bool
+
+    def covers(self, other: _Rule) -> bool:
+        """Whether this rule, coming later, decides wherever the other would: the last match wins."""
+        return (
+            self.everything
+            and self.hosts in ("ALL", other.hosts)
+            and self.user in ("ALL", other.user)
+            and (not other.group or self.group in ("ALL", other.group))
+        )
+
+
+@dataclass(slots=True)
+class _Held:
+    """What one name holds: rules that no later one covers, and whether `Defaults` free it from passwords."""
+
+    rules: list[tuple[_Rule, str]] = field(default_factory=list)
+    free: str = ""
+    """The file that frees it."""
+
+    def grant(self, who: str) -> dict[str, Any]:
+        """As a record. The source is a file that spares the password, if there is one."""
+        spared = [source for rule, source in self.rules if rule.nopasswd] or ([self.free] if self.free else [])
+        wide = [source for rule, source in self.rules if rule.everything]
+        source = (spared or wide or [source for _, source in self.rules])[-1]
+        return {"who": who, "commands": "ALL" if wide else "some", "nopasswd": bool(spared), "source": source}
+
+
 def _grants(lines: list[tuple[str, str]], known: dict[str, Any]) -> list[dict[str, Any]]:
     aliases = _aliases(lines)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, _Held] = {}
     free: list[tuple[str, str]] = []  # whom `Defaults … !authenticate` frees, and where
     for source, line in lines:
         if re.match(r"(User|Runas|Host|Cmnd|Cmd)_Alias\b", line):
@@ -118,34 +162,25 @@ def _grants(lines: list[tuple[str, str]], known: dict[str, Any]) -> list[dict[st
         who, rest = _split_who(line)
         if "=" not in rest:
             continue
-        everything, nopasswd = _commands(rest)
-        for name in _resolve(who, aliases, set()):
-            _add(found, name, everything, nopasswd, source)
+        rules = list(_rules(rest))
+        for name in _resolve(who, aliases, set()) if rules else ():
+            held = found.setdefault(name, _Held())
+            for rule in rules:
+                held.rules = [*(r for r in held.rules if not rule.covers(r[0])), (rule, source)]
     for target, source in free:
         for name in [target] if target == "ALL" else _resolve(target, aliases, set()):
             _free(found, name, source)
-    return [found[name] for name in sorted(found)]
+    return [found[name].grant(name) for name in sorted(found)]
 
 
-def _add(found: dict[str, dict[str, Any]], name: str, everything: bool, nopasswd: bool, source: str) -> None:
-    before = found.get(name)
-    if everything or before is None:  # a later rule for everything stands alone: the last match wins
-        wide = everything or (before is not None and before["commands"] == "ALL")
-        found[name] = {"who": name, "commands": "ALL" if wide else "some", "nopasswd": nopasswd, "source": source}
-    elif nopasswd and not before["nopasswd"]:
-        before["nopasswd"], before["source"] = True, source
-
-
-def _free(found: dict[str, dict[str, Any]], name: str, source: str) -> None:
+def _free(found: dict[str, _Held], name: str, source: str) -> None:
     """`Defaults !authenticate`: for everybody, or for one name (which may have its rights through a group)."""
-    if name == "ALL":
-        for grant in found.values():
-            if grant["who"] not in {"root", "#0"}:
-                grant["nopasswd"] = True
-    elif name in found:
-        found[name]["nopasswd"] = True
-    else:
-        found[name] = {"who": name, "commands": "some", "nopasswd": True, "source": source}
+    if name != "ALL":
+        found.setdefault(name, _Held()).free = source
+        return
+    for who, held in found.items():
+        if who not in {"root", "#0"}:
+            held.free = source
 
 
 def _defaults(
@@ -159,6 +194,9 @@ def _defaults(
         if name == "authenticate" and off and kind in {None, ":", "@", ">", "!"}:
             # For a host, a run-as user or a command the freedom is for everybody whom it meets.
             free.append((target if kind == ":" and target else "ALL", source))
+        elif name == "exempt_group" and not off and value.strip(' "'):
+            group = value.strip().strip('"').lstrip("%")
+            free.append((f"%{group}", source))
         elif kind is None and name == "use_pty":
             known["use_pty"] = not off
         elif kind is None and name == "logfile":
@@ -208,19 +246,24 @@ def _resolve(who: str, aliases: dict[str, list[str]], seen: set[str]) -> list[st
     return [n for n in dict.fromkeys(names) if n not in minus]
 
 
-def _commands(rest: str) -> tuple[bool, bool]:
-    """`hosts = (runas) TAG: command, …` (several with `:` between) → (for everything?, any without password?)."""
-    everything = nopasswd = False
-    for spec in re.split(r"(?<!\\):\s*(?=[^:=]*=\s*(?:\(|[A-Z_]+:|/|ALL|!|[A-Z]))", rest):
-        tag = False  # a tag holds for the commands after it, until its opposite
-        for item in re.findall(r'(?:\([^)]*\)|"[^"]*"|\\.|[^,\\"])+', spec.partition("=")[2]):
-            text = re.sub(r"^\s*(\([^)]*\)\s*)?", "", item).strip()
+_SPEC = re.compile(r"(?<!\\):\s*(?=(?:[^:=\\]|\\.)*=\s*(?:\(|[A-Z_]+:|/|ALL|!|[A-Z]))")
+"""The colon between two `hosts = …` of one rule. In a command's arguments, equal signs carry a backslash."""
+
+
+def _rules(rest: str) -> Iterator[_Rule]:
+    """`hosts = (runas) TAG: command, …` (several with `:` between) → one rule for each command that is allowed."""
+    for spec in re.split(_SPEC, rest):
+        hosts, _, commands = spec.partition("=")
+        user, group = "root", ""
+        tag = False  # a tag holds for the commands after it, until its opposite; so does a run-as list
+        for item in re.findall(r'(?:\([^)]*\)|"[^"]*"|\\.|[^,\\"])+', commands):
+            text = item.strip()
+            if match := re.match(r"\(([^)]*)\)\s*", text):
+                user, _, group = (" ".join(part.split()) for part in match[1].partition(":"))
+                text = text[match.end() :]
             text = re.sub(r"^((ROLE|TYPE|PRIVS|LIMITPRIVS|NOTBEFORE|NOTAFTER|TIMEOUT|CWD|CHROOT)=\S+\s*)+", "", text)
             while match := re.match(r"([A-Z_]+):\s*", text):
                 tag = {"NOPASSWD": True, "PASSWD": False}.get(match[1], tag)
                 text = text[match.end() :]
-            if not text or text.startswith("!"):
-                continue
-            everything = everything or text == "ALL"
-            nopasswd = nopasswd or tag
-    return everything, nopasswd
+            if text and not text.startswith("!"):
+                yield _Rule(" ".join(hosts.split()), user, group, text == "ALL", tag)

@@ -348,14 +348,19 @@ def read_reboot(answer: Answer) -> Any:
     doc="absent in a container, whose disks are another machine's",
 )
 def read_disks(answer: Answer) -> Any:
-    """Whether any block device is a `crypt` layer. No block device at all is no answer."""
+    """Whether any block device is a `crypt` layer, swap apart. No block device at all is no answer."""
     section = answer.need("disks", rc=(0, 3))
     lines = section.lines
     if section.rc == 3:
         return None
     if not lines:
         return Unknown(Reason.NOT_SUPPORTED, "no disks of its own")
-    return {"encrypted": any(line.split()[0] == "crypt" for line in lines)}
+    # swap alone is often encrypted with a key made at each start, on disks that anybody can read
+    return {
+        "encrypted": any(
+            w[0] == "crypt" and w[1:] != ["swap", "[SWAP]"] and w[1:] != ["swap"] for w in map(str.split, lines)
+        )
+    }
 
 
 _NO_SERIAL = re.compile(

@@ -85,7 +85,7 @@ def _security(origins: Sequence[tuple[str, str]], answer: Answer) -> Any:
         if system["id"] == "ubuntu"
         else {"origin": name, "label": "Debian-Security", "archive": "*-security", "codename": f"{code}-security"}
     )
-    unsure = False
+    unsure = bool(origins) and system["id"] not in {"debian", "ubuntu"}  # others name their origins otherwise
     for kind, value in origins:
         text = value.replace("${distro_id}", name).replace("${distro_codename}", code)
         pairs = (
