@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent import claims_tenant
+from agent import dn as names
 from agent.derive import View
 from agent.derive.places import school_units, seen_units
 from agent.model import Reason, School, Unknown
@@ -55,7 +56,7 @@ def by_dn(item: Mapping[str, Any], school: School, view: View) -> bool | None:
         if not isinstance(place, str):
             return None
         lower = place.lower()
-        return lower.endswith(known[1]) or lower in known[0]
+        return lower in known[0] or (lower.endswith(known[1]) and any(names.under(lower, u) for u in known[0]))
     if groups := school.directory.get("groups"):
         return _in_groups(place, groups, view)
     if suffix := school.directory.get("upn_suffix"):
@@ -72,16 +73,18 @@ def _in_groups(place: object, groups: object, view: View) -> bool | None:
         return None
     wanted = {str(g).casefold() for g in (groups if isinstance(groups, list | tuple) else [groups])}
     items, why = view.items("groups")
-    unsure = why is not None
+    unsure, missing = why is not None, set(wanted)
     for group in items:
         name, members = group.get("name"), group.get("members")
         if not isinstance(name, str):
             unsure = True
         elif name.casefold() in wanted:
+            missing.discard(name.casefold())
             if place in (members if isinstance(members, list) else getattr(members, "items", ())):
                 return True
             unsure = unsure or not isinstance(members, list)
-    return None if unsure else False
+    # a group that is not there is a slip in trust.yml, or out of sight: nobody can tell whom it was meant to hold
+    return None if unsure or missing else False
 
 
 def hidden(word: str, school: School, view: View) -> Unknown | None:

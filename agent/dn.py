@@ -31,4 +31,7 @@ def first(dn: str) -> str:
 def under(dn: str, top: str) -> bool:
     """Whether `dn` lies below `top` (normalised) or is it. A directory's own spelling holds no odd blanks."""
     lower = dn.lower()
-    return lower.endswith("," + top) or lower == top
+    if not lower.endswith("," + top):
+        return lower == top
+    head = lower[: -len(top) - 1]  # a comma after an odd number of backslashes belongs to a name
+    return (len(head) - len(head.rstrip("\\"))) % 2 == 0

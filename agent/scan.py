@@ -65,6 +65,8 @@ def scan(
     with store.lock():
         run, jobs = _begin(store, jobs, selection, options)
         tell(Event("start", total=len(jobs)))
+        for sentence in empty_inventories(planner):
+            tell(Event("note", sentence))
         outcome = Outcome(run, {}, {}, [])
         stop = threading.Event()
         results = _work(planner, jobs, options, stop)
@@ -204,6 +206,13 @@ def judge_job(planner: Planner, job: Job, evidence: Evidence) -> list[Finding]:
     for baseline, school in job.parts:
         out += judge(case, baseline.rules, school, trust.attestations)
     return out
+
+
+def empty_inventories(planner: Planner) -> list[str]:
+    """One sentence per school whose inventory gives no host: an inventory that asks another system may have failed."""
+    have = {t.school for t in planner.targets()}
+    names = [planner.trust.schools[key].name for key in planner.trust.inventories if key not in have]
+    return [f"{name}: its inventory holds no hosts, so none was scanned." for name in names]
 
 
 def silent_schools(planner: Planner, states: Mapping[str, TargetState]) -> list[str]:

@@ -152,7 +152,7 @@ def print_summary(ctx: click.Context, planner: Planner, outcome: Outcome, findin
     if total["fail"]:
         say(
             ctx,
-            f"{total['fail']} findings have drifted: see `spiritlevel drift`, or write pages with `spiritlevel report`.",
+            f"{total['fail']} findings have drifted: `spiritlevel drift` lists them, `report` writes pages.",
         )
     elif total["unknown"]:
         say(ctx, f"No drift was seen, and {total['unknown']} things could not be read: `spiritlevel doctor` says why.")

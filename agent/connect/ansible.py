@@ -75,8 +75,12 @@ def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:
 
 def _last(stderr: str) -> str:
     lines = [re.sub(r"[\x00-\x1f\x7f]", " ", ln).strip() for ln in stderr.splitlines() if ln.strip()]
+    # Ansible tries one reader after the other; what the one for YAML or scripts said is nearest to the cause.
+    tried = (re.search(r"Failed to parse inventory with '(?:yaml|script)' plugin: (.+)", ln) for ln in lines)
+    cause = next((m[1] for m in tried if m), "")
     lines = [ln for ln in lines if re.match(r"(\[?ERROR|error|fatal)", ln, re.IGNORECASE)] or lines
-    return (lines[0] if lines else "it said nothing")[:300]
+    text = cause or (lines[0] if lines else "it said nothing")
+    return text[:300] if text[-1] in ".?!" else f"{text[:299]}."
 
 
 def _hosts(data: dict[str, Any]) -> list[Host]:

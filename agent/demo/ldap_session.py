@@ -66,7 +66,7 @@ class DirectoryFaults:
 class Service:
     """What all connections share; `tree` may be replaced at any time.
 
-    `accounts`: bind name, lower case, to (account, password)."""
+    `accounts`: bind name, lower case, to (account, password).
     """
 
     tree: DirectoryTree

@@ -88,7 +88,10 @@ def group_names(view: View) -> Any:
 @derived("default_containers", DEFAULTS, "ad", reads=("domain",))
 def default_containers(view: View) -> Any:
     """Where Windows puts new people and computers unless it is told otherwise."""
-    base = base_dn(view)
+    domain = view.get("domain")
+    # The directory's own spelling goes before trust.yml's, which may hold blanks or name a part of the domain.
+    own = domain.get("dn") if isinstance(domain, dict) else None
+    base = own if isinstance(own, str) else base_dn(view)
     if base is None:
         unknown = Unknown(Reason.NOT_COLLECTED, "the directory's base name")
         return {"users": unknown, "computers": unknown}

@@ -23,6 +23,8 @@ GROUPS: dict[str, str | int] = {
     "group_policy_creators": 520,
 }
 FOREST_GROUPS: dict[str, str | int] = {"schema_admins": 518, "enterprise_admins": 519}
+NEVER_EMPTY = ("domain_admins", "administrators")
+"""Groups without which nobody could run the domain: when they look empty, their members are hidden."""
 PROTECTED_USERS = 525
 _NAMES = (*GROUPS, *FOREST_GROUPS)
 
@@ -161,7 +163,10 @@ def _members(view: View, wanted: Mapping[str, str | int]) -> Any:
         if top is None:
             web.doubt(Unknown(Reason.PERMISSION, f"see the group {word.replace('_', ' ')}"))
             continue
-        for place, way in _reach(web, top):
+        reached = list(_reach(web, top))
+        if not reached and word in NEVER_EMPTY:
+            web.doubt(Unknown(Reason.PERMISSION, f"see the members of {word.replace('_', ' ')}"))
+        for place, way in reached:
             low = place.lower()
             if low in web.groups:
                 continue

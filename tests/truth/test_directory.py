@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from agent.claims import belongs
-from agent.derive import View
+from agent.derive import View, load_all
+from agent.derive.ad_privilege import GROUPS
 from agent.facts.ad import accounts, collect, domain
 from agent.facts.ad.directory import Entry, Found
 from agent.facts.ad.row import Row
 from agent.facts.protocol import Limits
-from agent.model import Reading, Reason, School, Unknown
+from agent.model import Partial, Reading, Reason, School, Unknown
 
+load_all()
 AS_OF = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 BASE = "DC=trust,DC=test"
 
@@ -23,10 +25,10 @@ def view(facts: dict[str, Any], **more: Any) -> View:
     return View("ad", {n: Reading(v) for n, v in facts.items()}, AS_OF, **more)
 
 
-@pytest.mark.parametrize(
-    ("raw", "minutes"), [(b"0", 0), (b"-18000000000", 30), (b"-9223372036854775808", None)]
-)
-def test_wrong_passwords_that_are_forgotten_at_once_are_not_remembered_for_ever(raw: bytes, minutes: float | None) -> None:
+@pytest.mark.parametrize(("raw", "minutes"), [(b"0", 0), (b"-18000000000", 30), (b"-9223372036854775808", None)])
+def test_wrong_passwords_that_are_forgotten_at_once_are_not_remembered_for_ever(
+    raw: bytes, minutes: float | None
+) -> None:
     """A window of 0 resets the counter with every attempt, so nobody is ever locked out."""
     row = Row(Entry(BASE, {"lockoutobservationwindow": [raw]}), frozenset())
     assert domain.DOMAIN.takes["lockout_window_minutes"].read(row) == minutes
@@ -56,7 +58,9 @@ def test_a_group_that_does_not_exist_claims_nobody_and_clears_nobody() -> None:
 
 def test_schools_whose_names_begin_alike_keep_their_own() -> None:
     v = view({"domain": {"dn": BASE}, "ous": [{"dn": f"OU=OAK,{BASE}"}, {"dn": f"OU=OAKWOOD,{BASE}"}]})
-    oak, oakwood = (School(c, c, code=c, directory={"use": "d", "ou": "OU={code},{base_dn}"}) for c in ("OAK", "OAKWOOD"))
+    oak, oakwood = (
+        School(c, c, code=c, directory={"use": "d", "ou": "OU={code},{base_dn}"}) for c in ("OAK", "OAKWOOD")
+    )
     for place, mine in ((f"CN=a,OU=OAK,{BASE}", (True, False)), (f"CN=a,OU=OAKWOOD,{BASE}", (False, True)),
                         (f"CN=a,OU=Staff,OU=oak,{BASE}", (True, False)), (f"CN=a\\,OU=OAK,{BASE}", (False, False))):  # fmt: skip
         assert (belongs("dn", {"dn": place}, oak, v), belongs("dn", {"dn": place}, oakwood, v)) == mine
@@ -91,7 +95,12 @@ def person(name: str, rid: int, uac: int) -> Entry:
 
 def test_the_account_of_a_trust_is_no_person() -> None:
     """Windows makes CHILD$ for every trust, without a password of its own by design (UAC 0x820)."""
-    people = [person("Administrator", 500, 512), person("krbtgt", 502, 514), person("CHILD$", 1105, 0x820), person("ann", 1106, 0x220)]
+    people = [
+        person("Administrator", 500, 512),
+        person("krbtgt", 502, 514),
+        person("CHILD$", 1105, 0x820),
+        person("ann", 1106, 0x220),
+    ]
     found = collect(Fake(users=people), ["users"], Limits()).facts["users"].value
     assert [u["name"] for u in found] == ["Administrator", "krbtgt", "ann"]
     assert [u["name"] for u in found if u["password_not_required"] is True] == ["ann"]
@@ -104,14 +113,26 @@ def test_accounts_that_expire_beyond_every_calendar_do_not_expire() -> None:
         assert accounts.USERS.takes["expires"].read(Row(Entry("CN=x", {"accountexpires": [raw]}), frozenset())) is None
 
 
+def powerful(members: Any) -> dict[str, Any]:
+    """A domain with all its powerful groups, of which Domain Admins and Administrators hold `members`."""
+    groups = []
+    for word, number in GROUPS.items():
+        named = f"S-1-5-21-1-2-3-{number}" if isinstance(number, int) else number
+        held = members if word in ("domain_admins", "administrators") else []
+        groups.append(
+            {
+                "sid": named,
+                "rid": int(named.rpartition("-")[2]),
+                "dn": f"CN={word},CN=Users,{BASE}",
+                "name": word,
+                "members": held,
+            }
+        )
+    ann = {"sid": "S-1-5-21-1-2-3-1106", "dn": f"CN=ann,CN=Users,{BASE}", "name": "ann", "primary_group": 513}
+    return {"domain": {"dn": BASE}, "users": [ann], "computers": [], "service_accounts": [], "groups": groups}
+
+
 def test_a_domain_without_administrators_is_one_that_hides_them() -> None:
-    group = {"sid": "S-1-5-21-1-2-3-512", "rid": 512, "dn": f"CN=Domain Admins,CN=Users,{BASE}", "name": "Domain Admins"}
-    facts = {"domain": {"dn": BASE}, "users": [], "computers": [], "service_accounts": [], "groups": [{**group, "members": []}]}
-    assert not isinstance(view(facts).get("privileged_members"), list), "nobody at all cannot be believed"
-
-
-def test_unknown_members_are_not_none() -> None:
-    group = {"sid": "S-1-5-21-1-2-3-512", "rid": 512, "dn": f"CN=Domain Admins,CN=Users,{BASE}", "name": "Domain Admins"}
-    facts = {"domain": {"dn": BASE}, "users": [], "computers": [], "service_accounts": [],
-             "groups": [{**group, "members": Unknown(Reason.PERMISSION)}]}  # fmt: skip
-    assert not isinstance(view(facts).get("privileged_members"), list)
+    assert isinstance(view(powerful([])).get("privileged_members"), Partial), "nobody at all cannot be believed"
+    assert isinstance(view(powerful(Unknown(Reason.PERMISSION))).get("privileged_members"), Partial)
+    assert [m["name"] for m in view(powerful([f"CN=ann,CN=Users,{BASE}"])).get("privileged_members")] == ["ann"]

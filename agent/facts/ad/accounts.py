@@ -15,6 +15,7 @@ from agent.facttypes import BOOL, INT, STR, TIME, ListOf
 from agent.model import Partial, Reason, Unknown
 
 UAC = "userAccountControl"
+TRUST_ACCOUNT = 0x800
 # What people type when they put a password into a note. Wide on purpose: somebody has to look.
 _PASSWORD = re.compile(r"passw[o0]rd|pwd", re.IGNORECASE)
 _BUILD = re.compile(r"\((\d+)\)")
@@ -54,7 +55,7 @@ def _changed(row: Row) -> str | None:
 
 def _expires(row: Row) -> str | None:
     raw = row.may("accountExpires", UAC)
-    return None if raw is None else v.filetime(raw)
+    return None if raw is None or v.number(raw) > v.CALENDAR else v.filetime(raw)
 
 
 def _types(row: Row) -> int:

@@ -187,8 +187,14 @@ def _with(items: list[dict[str, Any]], why: Unknown | None, what: str, rids: Seq
     return _list(items, why, what)
 
 
+def _is_person(row: Row) -> bool:
+    """False for the account that Windows makes for every trust: nobody signs in with it, and it has no password rules."""
+    raw = row.entry.attributes.get(accounts.UAC.lower(), (b"",))[0]
+    return not (raw.isdigit() and int(raw) & accounts.TRUST_ACCOUNT)
+
+
 def _users(reader: Reader) -> Any:
-    rows, why = _rows(reader, "users")
+    rows, why = _rows(reader, "users", _is_person)
     return _with([accounts.USERS.fill(r) for r in rows], why, "users", (500, 502))  # administrator and krbtgt
 
 

@@ -35,6 +35,12 @@ def _well_known(guid: str, doc: str) -> Take:
     return Take(STR, doc, ("wellKnownObjects",), read)
 
 
+def _window(row: Row) -> float | None:
+    """Unlike the other spans, a window of 0 is no "for ever": every wrong password starts the count anew."""
+    raw = row.must("lockOutObservationWindow")
+    return 0 if v.number(raw) == 0 else v.minutes(raw)
+
+
 # Password and lockout settings live in the domain object itself (MS-SAMR 2.2.3, MS-ADTS 6.1.1.4).
 DOMAIN = Shape({
     "sid": Take(STR, "security identifier of the domain", ("objectSid",), lambda r: v.sid(r.must("objectSid"))),
@@ -47,9 +53,13 @@ DOMAIN = Shape({
     "lockout_threshold": _int("lockoutThreshold", "wrong passwords before an account locks; 0: never"),
     "lockout_minutes": Take(FLOAT, "how long a lock lasts; absent: until an administrator ends it",
                             ("lockoutDuration",), lambda r: v.minutes(r.must("lockoutDuration")), True),
-    "lockout_window_minutes": Take(FLOAT, "how long wrong passwords are remembered; absent: for ever",
-                                   ("lockOutObservationWindow",),
-                                   lambda r: v.minutes(r.must("lockOutObservationWindow")), True),
+    "lockout_window_minutes": Take(
+        FLOAT,
+        "how long wrong passwords are remembered; 0: not at all; absent: for ever",
+        ("lockOutObservationWindow",),
+        _window,
+        True,
+    ),
     "max_password_age_days": Take(FLOAT, "when a password must be changed; absent: never", ("maxPwdAge",),
                                   lambda r: v.days(r.must("maxPwdAge")), True),
     "machine_account_quota": _int("ms-DS-MachineAccountQuota", "computers that an ordinary account may join"),

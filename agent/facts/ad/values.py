@@ -11,6 +11,9 @@ _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 NEVER = 0x7FFFFFFFFFFFFFFF
 """Both ends of a 64-bit number mean "never" or "no limit" where times and spans are kept (MS-ADTS 2.2.x, MS-SAMR)."""
 
+CALENDAR = int((datetime.max.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
+"""The last moment that has a date. Some tools write later ones for "never"."""
+
 EVERYONE = "S-1-1-0"
 DELETE, DELETE_TREE, INHERIT_ONLY, DENY = 0x10000, 0x40, 0x08, 1
 
