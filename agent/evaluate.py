@@ -117,7 +117,7 @@ def _narrow(value: Any, rule: str, school: School | None, view: View) -> Any:
             mine.append(item)
         elif answer is None:
             doubt = doubt or Unknown(Reason.NOT_COLLECTED, "whose item it is")
-    why = why or doubt or (hidden(rule, school, view) if school is not None else None)
+    why = why or doubt
     return Partial(tuple(mine), why) if why else mine
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def demo(ctx: click.Context, folder: Path | None, serve: bool) -> None:
             paths = write_reports(planner, store, ("html", "csv", "ndjson", "junit"), None, stand_in=True)
         say(ctx, f"Done in {time.monotonic() - began:.0f} seconds.")
         click.echo(paths[0])
-        name = f"spiritlevel -C {where}"
+        program = _program()
+        name = f"{program} -C {shown(where)}"
         say(
             ctx,
             "\nOpen that page in a browser. Then try:\n"
@@ -53,12 +55,25 @@ def demo(ctx: click.Context, folder: Path | None, serve: bool) -> None:
             f"  {name} explain ad.stale-users        why, with the evidence\n"
             f"  {name} remediate                     playbooks for what has drifted\n"
             f"  {name} plan                          what a scan asks, and with which rights\n"
-            "  spiritlevel init my-trust            and then your own",
+            f"  {program} init my-trust",
         )
         if serve:
             say(ctx, f"The stand-in servers stay up until Ctrl-C: {name} scan")
             while True:
                 time.sleep(3600)
+
+
+def _program() -> str:
+    """How this command can be called again from here."""
+    if shutil.which("spiritlevel"):
+        return "spiritlevel"
+    beside = Path(sys.executable).parent / "spiritlevel"
+    return str(shown(beside)) if beside.is_file() else "python -m agent"
+
+
+def shown(path: Path) -> Path:
+    """A path as a person here would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _fresh(folder: Path) -> Path:

@@ -50,7 +50,7 @@ def as_ordinary(samba_lab: SambaLab) -> Collected:
 
 def rows() -> Iterator[tuple[str, list[str]]]:
     for row, controls in YAML(typ="safe").load(ROWS.read_text(encoding="utf-8")).items():
-        if row.startswith("DIR-"):
+        if row.startswith("DIR-") and not isinstance(controls, dict):
             yield row, controls
 
 

@@ -61,8 +61,12 @@ def test_schools_whose_names_begin_alike_keep_their_own() -> None:
     oak, oakwood = (
         School(c, c, code=c, directory={"use": "d", "ou": "OU={code},{base_dn}"}) for c in ("OAK", "OAKWOOD")
     )
-    for place, mine in ((f"CN=a,OU=OAK,{BASE}", (True, False)), (f"CN=a,OU=OAKWOOD,{BASE}", (False, True)),
-                        (f"CN=a,OU=Staff,OU=oak,{BASE}", (True, False)), (f"CN=a\\,OU=OAK,{BASE}", (False, False))):  # fmt: skip
+    for place, mine in (
+        (f"CN=a,OU=OAK,{BASE}", (True, False)),
+        (f"CN=a,OU=OAKWOOD,{BASE}", (False, True)),
+        (f"CN=a,OU=Staff,OU=oak,{BASE}", (True, False)),
+        (f"CN=a\\,OU=OAK,{BASE}", (False, False)),
+    ):
         assert (belongs("dn", {"dn": place}, oak, v), belongs("dn", {"dn": place}, oakwood, v)) == mine
 
 
@@ -89,8 +93,10 @@ def sid(rid: int) -> bytes:
 
 
 def person(name: str, rid: int, uac: int) -> Entry:
-    return Entry(f"CN={name},CN=Users,{BASE}",
-                 {"objectsid": [sid(rid)], "samaccountname": [name.encode()], "useraccountcontrol": [str(uac).encode()]})  # fmt: skip
+    return Entry(
+        f"CN={name},CN=Users,{BASE}",
+        {"objectsid": [sid(rid)], "samaccountname": [name.encode()], "useraccountcontrol": [str(uac).encode()]},
+    )
 
 
 def test_the_account_of_a_trust_is_no_person() -> None:

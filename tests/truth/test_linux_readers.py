@@ -78,8 +78,10 @@ def test_the_terminal_of_sudo_in_rust() -> None:
 
 
 def test_modules_blocked_by_a_file_that_may_not_be_read_are_not_missing() -> None:
-    files = (FileText("/etc/modprobe.d/a.conf", "ok", "install cramfs /bin/false"),
-             FileText("/etc/modprobe.d/b.conf", "denied", ""))  # fmt: skip
+    files = (
+        FileText("/etc/modprobe.d/a.conf", "ok", "install cramfs /bin/false"),
+        FileText("/etc/modprobe.d/b.conf", "denied", ""),
+    )
     found = read("modprobe_blocked", Section("modprobe", 0, "", "", files), root=False)
     assert isinstance(found, Partial)
     assert found.why.reason is Reason.PERMISSION

@@ -55,7 +55,7 @@ def _changed(row: Row) -> str | None:
 
 def _expires(row: Row) -> str | None:
     raw = row.may("accountExpires", UAC)
-    return None if raw is None or v.number(raw) > v.CALENDAR else v.filetime(raw)
+    return None if raw is None or v.CALENDAR < v.number(raw) <= v.NEVER else v.filetime(raw)
 
 
 def _types(row: Row) -> int:

@@ -188,7 +188,7 @@ def _with(items: list[dict[str, Any]], why: Unknown | None, what: str, rids: Seq
 
 
 def _is_person(row: Row) -> bool:
-    """False for the account that Windows makes for every trust: nobody signs in with it, and it has no password rules."""
+    """False for the account that Windows makes for every trust: nobody signs in with it, no password rule is for it."""
     raw = row.entry.attributes.get(accounts.UAC.lower(), (b"",))[0]
     return not (raw.isdigit() and int(raw) & accounts.TRUST_ACCOUNT)
 

@@ -1,0 +1,1 @@
+"""What covers the lists of checks."""
