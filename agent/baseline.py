@@ -175,7 +175,11 @@ class Policy:
             if unset := tuple(n for n in ("code", "codes", "upn_suffix") if n in holds and not fills.get(n)):
                 missing.append(NotCovered(cid, unset))
                 continue
-            rules.append(self._rule(control, mine, fills, school.key if school and scope == "items" else ""))
+            # Only what it holds is put in: schools whose values are the same share the rule and what it remembers.
+            if control.file.fix is not None:
+                fill(list(control.file.fix.variables.values()), {}, seen=holds)
+            own = {n: fills[n] for n in sorted(holds) if n in fills}
+            rules.append(self._rule(control, mine, own, school.key if school and scope == "items" else ""))
         return Baseline(tuple(rules), tuple(missing))
 
     def _rule(self, control: Control, values: Mapping[str, Any], fills: Mapping[str, Any], school: str) -> Rule:

@@ -42,7 +42,8 @@ def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | Non
     answers: list[bool | None] = []
     if pattern := school.tenant.get("device_names"):
         name = item.get("name")
-        answers.append(re.search(str(pattern), name) is not None if isinstance(name, str) else None)
+        # Windows writes names of devices in either case
+        answers.append(re.search(str(pattern), name, re.IGNORECASE) is not None if isinstance(name, str) else None)
     answers += _held_by(_object_id(item, school, view), "devices", school, view, units_only=True)
     if "user" in item:
         user = item["user"]

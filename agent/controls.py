@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agent.condition import ConditionError, Context, Node, compile_condition, fill
@@ -61,7 +61,6 @@ class Rule:
     clock: bool
     digest: str
     """Of everything that decides: when it differs, the rule has changed, not the target."""
-    memo: dict[Any, Any] = field(default_factory=dict)
 
 
 def load_control(doc: Document, site: Mapping[str, SiteParameter]) -> Control:

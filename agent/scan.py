@@ -164,10 +164,13 @@ def intern(facts: Mapping[str, Reading]) -> dict[str, Reading]:
     """The same readings with one object per content, so that a fleet of equals is judged once. Bounded."""
     if len(_READINGS) > 100_000:
         _READINGS.clear()
-    return {
-        n: _READINGS.setdefault(repr(to_json(r.value)), r) if not isinstance(r.value, list) else r
-        for n, r in facts.items()
-    }
+    out = {}
+    for name, reading in facts.items():
+        value = reading.value
+        # A long list (the accounts of a directory) is never met twice, and costs more to compare than to judge.
+        same = isinstance(value, list) and len(value) > 200
+        out[name] = reading if same else _READINGS.setdefault(f"{name}\0{to_json(value)!r}", reading)
+    return out
 
 
 def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence, selection: Selection) -> list[Finding]:

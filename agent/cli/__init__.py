@@ -91,8 +91,7 @@ def main() -> None:
 
         click.echo(f"spiritlevel: {plain(str(e))}", err=True)
         sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit:  # click's answer to a reader who has left (`| head`): its code 1 would say drift
         sys.exit(2)
     except OSError as e:
         name = f" {e.filename}" if e.filename else ""

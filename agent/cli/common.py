@@ -25,9 +25,13 @@ _CONTROL = re.compile(
 )
 
 
-def plain(text: object) -> str:
-    """Text that may come from a target, safe for a terminal: no control characters, no direction overrides."""
-    return _CONTROL.sub("�", str(text))
+def plain(text: object, *, lines: bool = False) -> str:
+    """Text that may come from a target, safe for a terminal: no control characters, no direction overrides.
+
+    On one line, so that nothing observed looks like a line of ours; `lines` keeps line ends, for differences.
+    """
+    text = _CONTROL.sub("�", str(text))
+    return text if lines else text.replace("\n", " ")
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:

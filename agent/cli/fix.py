@@ -174,7 +174,7 @@ def _show_runs(ctx: click.Context, runs: Sequence[Ran], form: str, *, to_stderr:
                 # Hosts of one kind differ alike: the same difference is shown once.
                 if diff not in shown:
                     shown.add(diff)
-                    click.echo(plain(f"# {line.control} on {line.host}\n{diff}\n"), err=to_stderr)
+                    click.echo(plain(f"# {line.control} on {line.host}\n{diff}\n", lines=True), err=to_stderr)
         rows = [(r.info.content.title, x.control, x.host, x.seen.value, x.message) for x in r.lines]
         if to_stderr:
             for row in rows:

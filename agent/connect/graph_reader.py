@@ -110,6 +110,8 @@ class Reader:
             if value := reply.headers.get("request-id"):
                 ids.append(clean(value, 60))
             why = reply.trouble or judge(reply.status, reply.body, request)
+            if why is None and reply.status == 404 and seen:  # what vanishes between its pages was there
+                why = Unknown(Reason.UNREADABLE, "a page was not there any more")
             if why is None and reply.status != 404 and not isinstance(reply.body, dict):
                 why = Unknown(Reason.UNREADABLE, "the answer is no JSON object")
             if why is not None:

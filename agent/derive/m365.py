@@ -96,7 +96,7 @@ def admins(view: View) -> Any:
                 "upn": Field(STR),
                 "enabled": Field(BOOL),
                 "guest": Field(BOOL),
-                "student": Field(BOOL),
+                "student": Field(BOOL, "by its licences, or by the groups that schools name"),
                 "capable": Field(BOOL, "has registered a method: can pass MFA today"),
             },
             key="id",
@@ -106,6 +106,7 @@ def admins(view: View) -> Any:
     ),
     "m365",
     reads=("mfa_registration", "users"),
+    schools=True,
 )
 def mfa_accounts(view: View) -> Any:
     """Accounts with what the report of registered methods says of them."""
@@ -113,11 +114,35 @@ def mfa_accounts(view: View) -> Any:
     details, details_why = view.items("mfa_registration")
     capable = {d.get("id"): d.get("capable") for d in details if isinstance(d, Mapping)}
     unseen = details_why or Unknown(Reason.UNREADABLE, "not in the report of registered methods yet")
+    (staff, _), (pupils, doubt) = (_named(view, selector) for selector in ("staff_groups", "pupil_groups"))
     out: list[Any] = []
     for user in users:
         if isinstance(user, Unknown):
             why = why or user
             continue
         kept = {name: user[name] for name in ("id", "upn", "enabled", "guest", "student") if name in user}
+        if user.get("id") in staff:
+            kept["student"] = False
+        elif user.get("id") in pupils:
+            kept["student"] = True
+        elif doubt is not None and kept.get("student") is False:
+            kept["student"] = doubt
         out.append({**kept, "capable": capable.get(user.get("id"), unseen)})
     return Partial(tuple(out), why) if why else out
+
+
+def _named(view: View, selector: str) -> tuple[set[str], Unknown | None]:
+    """Ids of the people in the groups that schools name under a selector, and why some may be missing."""
+    found: set[str] = set()
+    doubt: Unknown | None = None
+    for school in view.schools:
+        groups = school.tenant.get(selector) or ()
+        for group in [groups] if isinstance(groups, str) else groups:
+            held = view.get(f"group_members[{group}]")
+            people = held.get("people", Unknown(Reason.NOT_COLLECTED)) if isinstance(held, Mapping) else held
+            if people is None:
+                people = Unknown(Reason.UNREADABLE, f"there is no group {group!r}")
+            ids, why = as_items(people)
+            found.update(i for i in ids if isinstance(i, str))
+            doubt = doubt or why
+    return found, doubt

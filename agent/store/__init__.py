@@ -256,15 +256,19 @@ class Store:
         with self._read() as db:
             return [self._result(r) for r in self._latest(db, run, exact=False)]
 
-    def _latest(self, db: Connection, run: Run | None, *, exact: bool) -> list[Any]:
+    def _latest(self, db: Connection, run: Run | None, *, exact: bool, only: str | None = None) -> list[Any]:
         joined = select(RESULTS, TARGETS.c.name, TARGETS.c.school, TARGETS.c.kind, TARGETS.c.platform, TARGETS.c.serves)
         joined = joined.join(TARGETS, TARGETS.c.id == RESULTS.c.target)
+        if only is not None:
+            joined = joined.where(RESULTS.c.target == only)
         if exact and run is not None:
             joined = joined.where(RESULTS.c.run == run.id)
         else:
             newest = select(RESULTS.c.target, func.max(RESULTS.c.run).label("run")).group_by(RESULTS.c.target)
             if run is not None:
                 newest = newest.where(RESULTS.c.run <= run.id)
+            if only is not None:
+                newest = newest.where(RESULTS.c.target == only)
             sub = newest.subquery()
             joined = joined.join(sub, (sub.c.target == RESULTS.c.target) & (sub.c.run == RESULTS.c.run))
             joined = joined.where(
@@ -281,7 +285,7 @@ class Store:
     def evidence(self, target_id: str, run: Run | None = None) -> Evidence:
         """Evidence of one target as of a run (or the last). Raises `UsageError` where none is kept."""
         with self._read() as db:
-            row = next((r for r in self._latest(db, run, exact=False) if r["target"] == target_id), None)
+            row = next(iter(self._latest(db, run, exact=False, only=target_id)), None)
             if row is None:
                 raise UsageError(f"there is no evidence of {target_id}.", "See `spiritlevel list targets`.")
             if row["manifest"] is None:

@@ -99,9 +99,14 @@ def get(db: Connection, manifest: str, interner: Interner) -> dict[str, Reading]
 
 def put_detail(db: Connection, value: Any) -> str:
     """Store a finding's details; gives their hash."""
-    digest, body = pack(value)
-    _add(db, DETAILS, {digest: body})
-    return digest
+    return put_details(db, [value])[0]
+
+
+def put_details(db: Connection, values: Iterable[Any]) -> list[str]:
+    """Store the details of many findings at once; gives their hashes, in order."""
+    packed = [pack(v) for v in values]
+    _add(db, DETAILS, dict(packed))
+    return [digest for digest, _ in packed]
 
 
 def sweep(db: Connection) -> int:

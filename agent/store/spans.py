@@ -55,9 +55,15 @@ def save(
     rejudged: Mapping[tuple[str, str], Finding],
 ) -> None:
     """Lay a run's findings of one target over its spans. Saving the same run twice changes nothing the second time."""
-    rows = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
-    have = {(r["control"], r["school"]): r for r in rows}
+    held = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings()
+    have = {(r["control"], r["school"]): r for r in held}
     before = _previous_run(db, run)
+    # A target's first night is a hundred new findings: read and written in a few statements, not in hundreds.
+    standing_still = {key for key, row in have.items() if row["first_run"] != run}
+    fresh_ones = any((f.control, f.school or "") not in standing_still for f, _ in findings)
+    ended = _ended(db, target) if fresh_ones else {}
+    rows: list[dict[str, Any]] = []
+    details: list[dict[str, Any]] = []
     for finding, rule in findings:
         key = (finding.control, finding.school or "")
         blind = finding.verdict in BLIND
@@ -73,31 +79,33 @@ def save(
         if old is not None:
             last = _finding(db, old)
             past = Past(last, _known(db, old, last), old["since"])
-        elif (earlier := _closed(db, target, key)) is not None and earlier["rule"] == rule:
+        elif (earlier := ended.get(key)) is not None and earlier["rule"] == rule:
             last = _finding(db, earlier)
             past = Past(last, _known(db, earlier, last), earlier["since"])
         if old is not None and blind and past is not None and past.known is not None:
             rule = old["rule"]  # nothing was judged by the new rule yet: its step is told when something is
         changed = compare(finding, past, run, rejudged.get(key))
-        detail = content.put_detail(db, _detail(finding))
         if old is not None:
             db.execute(update(SPANS).where(SPANS.c.id == old["id"]).values(end_run=before or run))
-        db.execute(
-            insert(SPANS).values(
-                target=target,
-                school=key[1],
-                control=finding.control,
-                version=finding.version,
-                rule=rule,
-                verdict=finding.verdict.value,
-                digest=finding.digest,
-                detail=detail,
-                change=changed.change.value,
-                fresh=json.dumps(fresh(changed)),
-                since=changed.since,
-                first_run=run,
-            )
+        details.append(_detail(finding))
+        rows.append(
+            {
+                "target": target,
+                "school": key[1],
+                "control": finding.control,
+                "version": finding.version,
+                "rule": rule,
+                "verdict": finding.verdict.value,
+                "digest": finding.digest,
+                "change": changed.change.value,
+                "fresh": json.dumps(fresh(changed)),
+                "since": changed.since,
+                "first_run": run,
+            }
         )
+    if rows:
+        hashes = content.put_details(db, details)
+        db.execute(insert(SPANS), [row | {"detail": h} for row, h in zip(rows, hashes, strict=True)])
 
 
 def _previous_run(db: Connection, run: str) -> str | None:
@@ -247,6 +255,13 @@ def _closed(db: Connection, target: str, key: tuple[str, str]) -> Any:
         .first()
     )
     return None if row is None or row["change"] == Change.RETIRED.value else row
+
+
+def _ended(db: Connection, target: str) -> dict[tuple[str, str], Any]:
+    """By (control, school), the last of a target's spans that have ended, unless it ended as retired."""
+    query = select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_not(None)).order_by(SPANS.c.id)
+    last = {(r["control"], r["school"]): r for r in db.execute(query).mappings()}
+    return {k: r for k, r in last.items() if r["change"] != Change.RETIRED.value}
 
 
 def forget_names(db: Connection, before: str) -> None:

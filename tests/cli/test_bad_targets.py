@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.demo.folder import DEMO_APP
+from agent.demo.ldap_entry import Entry
 from agent.demo.ldap_server import DirectoryFaults
 from agent.resources import tool
 from tests.cli.conftest import Run
 from tests.cli.scene import HOSTS, Scene, look, reads_well
 
 TARGETS = {"oak/pc1", "oak/pc2", "dir", "cloud"}
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2-secret-of-the-test"
 
 
@@ -270,9 +276,36 @@ def test_a_directory_cut_after_an_offender_fails(run: Run, scene: Scene, folder:
     path.write_text(path.read_text().replace("equals: ghost", "matches: '.'").replace("amy", "''"))
     scene.ldap.faults = DirectoryFaults(cut_after_entries=60)
     seen = look(run, folder, "--target", "dir")
-    assert seen.verdicts["dir", "ad.test-users"] in ("fail", "unknown")
-    assert seen.done.code in (1, 3)
-    assert seen.states["dir"] in ("partial", "unreachable")
+    assert seen.verdicts["dir", "ad.test-users"] == "fail"
+    assert seen.done.code == 1
+    assert seen.states["dir"] == "partial"
+    reads_well(seen.details["dir"])
+
+
+def test_a_name_in_the_directory_forges_no_line(run: Run, scene: Scene, folder: Path) -> None:
+    scene.trust(folder, ("pc1",), shared=True)
+    path = folder / "controls/ad-test-users.yml"
+    path.write_text(path.read_text().replace("name, equals: ghost", "name, matches: forged").replace("ghost", "forged"))
+    evil = b"amy\nforged oak/pc1: PASS\r\n\x1b[2J\xe2\x80\xaegpj"
+    spoilt = [
+        Entry(e.dn, {**e.attributes, "sAMAccountName": (evil,)}, e.hidden_from, e.hidden_attributes)
+        if i == next(n for n, x in enumerate(scene.entries) if ",OU=Staff,OU=OAK," in x.dn)
+        else e
+        for i, e in enumerate(scene.entries)
+    ]
+    scene.ldap.replace(spoilt)
+    try:
+        seen = look(run, folder, "--target", "dir")
+    finally:
+        scene.ldap.replace(scene.entries)
+    assert seen.done.code == 1
+    assert seen.verdicts["dir", "ad.test-users"] == "fail"
+    for words in (["drift"], ["explain", "ad.test-users"], ["--color", "always", "drift", "--all"]):
+        out = run("-C", folder, *words).out
+        assert "forged" in out
+        assert "\x1b[2J" not in out
+        assert "\u202e" not in out
+        assert not [line for line in out.splitlines() if line.startswith("forged")]
 
 
 def test_a_busy_directory(run: Run, scene: Scene, folder: Path) -> None:
@@ -316,3 +349,83 @@ def test_a_web_filter_in_place_of_the_sign_in(run: Run, scene: Scene, folder: Pa
     assert seen.done.code == 3
     assert seen.of("cloud") == {"unknown"}
     assert "filter" in seen.told("cloud")
+
+
+# ------------------------------------------------------------------------------------------------- other verbs, ourselves
+
+
+def test_doctor_and_collect_meet_the_same_troubles(run: Run, scene: Scene, folder: Path) -> None:
+    scene.trust(folder, ("pc1", "pc2"), shared=True, password="env:SPIRITLEVEL_NOT_SET")
+    scene.fault("pc2", refuse_auth=True)
+    scene.tenant.clients[DEMO_APP].secret_expired = True
+    done = run("-C", folder, "doctor", "--format", "json")
+    assert done.code == 3
+    found = {d["target"].split("/")[-1]: d for d in json.loads(done.out)}
+    for name, word in {"pc2": "refused", "dir": "SPIRITLEVEL_NOT_SET", "cloud": "expired"}.items():
+        told = f"{found[name]['missing']} {found[name]['grant']}".strip()
+        reads_well(told)
+        assert word in told
+    assert "well" in found["pc1"]["state"]
+    done = run("-C", folder, "collect")
+    assert done.code == 3
+    states = {r["target"]: r["state"] for r in map(json.loads, done.out.splitlines())}
+    assert states == {"oak/pc1": "collected", "oak/pc2": "unreachable", "dir": "unreachable", "cloud": "unreachable"}
+    assert not (folder / ".spiritlevel").exists(), "neither of them saves anything"
+
+
+def test_a_fault_of_our_own_costs_one_target(
+    run: Run, scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, and it is told; the other targets are saved, and nothing of this one is a verdict."""
+    from agent.facts import linux
+
+    real = linux.parse
+
+    def parse(output: Any, nonce: str, limits: Any) -> Any:
+        if b"hostile" in output.stdout:
+            raise ZeroDivisionError("a bug")
+        return real(output, nonce, limits)
+
+    monkeypatch.setattr(linux, "parse", parse)
+    scene.trust(folder)
+    scene.playing["pc2"] = lambda command, given: (b"hostile", b"", 0)
+    seen = look(run, folder)
+    assert seen.done.code == 2
+    assert seen.of("oak/pc1") == {"pass"}
+    assert seen.of("oak/pc2") == {"unknown"}
+    assert "faults.log" in seen.details["oak/pc2"]
+    assert "ZeroDivisionError: a bug" in (folder / ".spiritlevel/faults.log").read_text()
+
+
+@pytest.mark.parametrize("words", ["report --format csv -o {}/x.csv", "report -o {}/x", "remediate --out {}/x"])
+def test_a_place_that_cannot_be_written(run: Run, scene: Scene, folder: Path, words: str) -> None:
+    scene.trust(folder)
+    scene.playing["pc2"] = lambda command, given: (b"", b"", 1)
+    assert run("-C", folder, "-q", "scan").code == 3
+    (folder / "file").write_text("in the way")
+    done = run("-C", folder, *words.format(folder / "file").split())
+    if words.startswith("remediate") and done.code == 0:
+        return  # nothing to write
+    assert done.code == 2
+    reads_well(done.sentence)
+    assert "file" in done.sentence
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "closed"])
+def test_nobody_takes_the_output(run: Run, scene: Scene, folder: Path, where: str) -> None:
+    scene.trust(folder)
+    assert run("-C", folder, "-q", "scan").code == 0
+    command = [sys.executable, "-m", "agent", "-C", str(folder), "drift", "--all", "--format", "json"]
+    if where == "closed":
+        reading, out = os.pipe()
+        os.close(reading)
+    else:
+        out = os.open(where, os.O_WRONLY)
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(out)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1

@@ -38,6 +38,12 @@ def _rooted(os: Any, said: Any) -> Any:
     return Unknown(Reason.NOT_COLLECTED, "the device has not said whether it is jailbroken")
 
 
+def _said(body: Json, name: str, what: str) -> Any:
+    """A word of Intune's; its `unknown` is no answer."""
+    word = need(body, name)
+    return Unknown(Reason.NOT_COLLECTED, f"Intune does not know {what}") if word == "unknown" else word
+
+
 def _device(body: Json) -> dict[str, Any]:
     os = need(body, "operatingSystem")
     rooted = maybe(body, "jailBroken")
@@ -53,10 +59,10 @@ def _device(body: Json) -> dict[str, Any]:
         "user_id": guid(maybe(body, "userId")) or None,
         "enrolled": moment(body, "enrolledDateTime"),
         "last_sync": moment(body, "lastSyncDateTime"),
-        "compliance": need(body, "complianceState"),
-        "encrypted": maybe(body, "isEncrypted", kind=bool),
+        "compliance": _said(body, "complianceState", "whether the device meets its rules"),
+        "encrypted": need(body, "isEncrypted", kind=bool),
         "rooted": _rooted(os, rooted),
-        "owner": need(body, "managedDeviceOwnerType"),
+        "owner": _said(body, "managedDeviceOwnerType", "whose the device is"),
     }
 
 
@@ -125,6 +131,11 @@ _COMPLIANCE = {
 }
 
 
+def _reaches(assignment: Any) -> bool:
+    """Whether an assignment gives a policy to somebody, and does not only leave a group out."""
+    return not str(at(assignment, "target", "@odata.type") or "").endswith(".exclusionGroupAssignmentTarget")
+
+
 def _compliance(body: Json) -> dict[str, Any]:
     kind = str(body.get("@odata.type", "")).rpartition(".")[2]
     targets = body.get("assignments")
@@ -132,7 +143,9 @@ def _compliance(body: Json) -> dict[str, Any]:
         "id": guid(need(body, "id")),
         "name": need(body, "displayName"),
         "os": _COMPLIANCE.get(kind, "other"),
-        "assigned": bool(targets) if isinstance(targets, list) else Unknown(Reason.UNREADABLE, "assignments"),
+        "assigned": any(map(_reaches, targets))
+        if isinstance(targets, list)
+        else Unknown(Reason.UNREADABLE, "assignments"),
         "os_minimum": version_of(maybe(body, "osMinimumVersion")),
         "encryption": at(body, "storageRequireEncryption") is True or at(body, "bitLockerEnabled") is True,
         "secure_boot": at(body, "secureBootEnabled") is True,

@@ -20,7 +20,10 @@ _PLANS = {
     "INTUNE_A": ("intune",),
 }
 _LIVE = ("Enabled", "Warning")
-"""States of a subscription in which its plans work; Warning is the grace period after it ended."""
+"""States of a subscription in which its plans work; Warning is the grace period after it ended.
+
+A plan that is still being set up (PendingInput, PendingActivation, PendingProvisioning) was bought: "not licensed"
+would be wrong of it, and what cannot be read of it yet is unknown by itself."""
 
 
 def licences_of(answers: Answers) -> Any:
@@ -34,7 +37,7 @@ def licences_of(answers: Answers) -> Any:
         if why is not None:
             return why
         if sku.get("capabilityStatus") in _LIVE:
-            names = [str(p.get("servicePlanName")) for p in plans if p.get("provisioningStatus") == "Success"]
+            names = [str(p.get("servicePlanName")) for p in plans if p.get("provisioningStatus") != "Disabled"]
             found.update(short for name in names for short in _PLANS.get(name, ()))
     return sorted(found)
 

@@ -28,8 +28,8 @@ def maybe(body: Json, *path: str, kind: type | tuple[type, ...] = str) -> Any:
     value = at(body, *path)
     if value is None:
         return None
-    if isinstance(value, bool) and kind is int:
-        return _wrong(path)
+    if (isinstance(value, bool) and kind is int) or value == "unknownFutureValue":
+        return _wrong(path)  # the latter stands for a word that is newer than the version of Graph that was asked
     return value if isinstance(value, kind) else _wrong(path)
 
 
