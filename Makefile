@@ -22,7 +22,7 @@ demo: venv
 
 test: venv
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -f tests/lab/deps.sh ]; then sh tests/lab/deps.sh; fi
-	@$(BIN)/pytest -W error $(ARGS)
+	@$(BIN)/pytest -W error -n auto --dist loadgroup $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

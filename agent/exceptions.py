@@ -50,20 +50,32 @@ def cover(entries: Sequence[ExceptionEntry], finding: Finding, target: Target, t
     """
     live = [e for e in entries if state(e, today) != "expired" and matches(e, finding, target)]
     if finding.verdict is Verdict.UNKNOWN:
-        entry = next((e for e in live if e.accept_unknown), None)
-        return Cover(entry, True) if entry else None
+        willing = [e for e in live if e.accept_unknown]
+        if not willing:
+            return None
+        if any(not e.offenders for e in willing):
+            return Cover(next(e for e in willing if not e.offenders), True)
+        # what surely fails although the whole is unknown was accepted by name, or not at all
+        left = _unlisted(live, finding)
+        return Cover(willing[0], not left and finding.offender_count == len(finding.offenders), left)
     if finding.verdict is not Verdict.FAIL:
         return None
     for entry in live:
         if not entry.offenders:
             return Cover(entry, True)
     lines = [(e, _line(o)) for e in live for o in e.offenders]
-    left = [o for o in finding.offenders if not any(accepted(o, n, v) for _, (n, v) in lines)]
+    left = _unlisted(live, finding)
     if not live or len(left) == len(finding.offenders):
         return None
     entry = next(e for e, (n, v) in lines if any(accepted(o, n, v) for o in finding.offenders))
     whole = not left and finding.offender_count == len(finding.offenders)
-    return Cover(entry, whole, tuple(left))
+    return Cover(entry, whole, left)
+
+
+def _unlisted(entries: Sequence[ExceptionEntry], finding: Finding) -> tuple[Offender, ...]:
+    """Offenders that no entry lists, or lists with another value."""
+    lines = [_line(o) for e in entries for o in e.offenders]
+    return tuple(o for o in finding.offenders if not any(accepted(o, n, v) for n, v in lines))
 
 
 def _line(line: str | AcceptedOffender) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from agent.controls import Rule
 from agent.derive import View
 from agent.derive.places import base_dn
 from agent.errors import UsageError, suggest
+from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, School, Severity, Target
 from agent.trust import Trust
 
@@ -116,6 +118,11 @@ class Planner:
         if not targets:
             raise UsageError("the selection matches no target.", "See `spiritlevel list targets`.")
         return targets
+
+    def unread(self, selection: Selection) -> dict[tuple[str | None, str], int]:
+        """Number of targets that nothing here can read yet, by school and platform: shown, never passed over."""
+        known = REGISTRY.platforms()
+        return dict(Counter((t.school, t.platform) for t in self.select(selection) if t.platform not in known))
 
     def job(self, target: Target, selection: Selection, evidence: Evidence | None = None) -> Job:
         """Resolve one target. With `evidence`, placeholders that only the target knows are filled from it."""

@@ -65,6 +65,9 @@ def scan(
     with store.lock():
         run, jobs = _begin(store, jobs, selection, options)
         tell(Event("start", total=len(jobs)))
+        for (school, platform), number in planner.unread(selection).items():
+            sentence = f"{school or 'Shared'}: {number} of platform {platform} cannot be read yet: not covered."
+            tell(Event("note", sentence, "", school))
         for sentence in empty_inventories(planner):
             tell(Event("note", sentence))
         outcome = Outcome(run, {}, {}, [])

@@ -122,7 +122,13 @@ def _not_covered(planner: Planner, selection: Selection | None) -> tuple[NotCove
             key = (item.control, school.key if school else None)
             title = planner.policy.controls[item.control].file.title
             seen.setdefault(key, NotCovered(item.control, title, key[1], f"set {', '.join(item.missing)}"))
-    return tuple(sorted(seen.values(), key=lambda n: (n.control, n.school or "")))
+    unread = [
+        NotCovered(
+            "", f"{number} {platform} {'target' if number == 1 else 'targets'}", school, f"cannot read {platform} yet"
+        )
+        for (school, platform), number in planner.unread(Selection(schools=(selection or Selection()).schools)).items()
+    ]
+    return (*unread, *sorted(seen.values(), key=lambda n: (n.control, n.school or "")))
 
 
 def _attestations(planner: Planner) -> tuple[AttestationInfo, ...]:

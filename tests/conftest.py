@@ -47,6 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max((place for place, name in enumerate(ORDER, 1) if item.get_closest_marker(name)), default=0)
 
     items.sort(key=rank)
+    for item in items:  # tests that share a lab stay together, also where tests run side by side: one lab per run
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.xdist_group("labs"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,7 +17,6 @@ from agent.cli import VERBS, cli
 from agent.condition import OPERATORS, QUANTIFIERS, Context, compile_condition
 from agent.controls import load_control
 from agent.examples import run_examples
-from agent.facttypes import REGISTRY
 from agent.model import Change, Verdict
 from agent.resources import data_dir
 from agent.standards import load_standards
@@ -119,7 +118,7 @@ def test_words_of_verdicts_changes_and_codes() -> None:
 def test_every_fact_platform_and_parameter_is_documented(policy: Policy) -> None:
     assert agent.facts
     facts, controls = (REFERENCE / "facts.md").read_text(), (REFERENCE / "controls.md").read_text()
-    for platform in REGISTRY.platforms():
+    for platform in sorted({c.platform for c in policy.controls.values()}):  # tests declare platforms of their own
         assert f"## {platform}\n" in facts
     for control in policy.controls.values():
         assert f"`{control.id}`" in controls

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ConfigError, UsageError
-from agent.resources import tool as tool  # others take it from here
-from agent.yamlfile import suggest
+from agent.connect.ansible_patterns import select
+from agent.connect.inventory_values import Files, connection
+from agent.errors import ConfigError
+from agent.resources import tool  # others take it from here
 
 TIMEOUT = 120
 """Seconds for an inventory to load; dynamic ones ask other systems."""
@@ -22,7 +22,10 @@ TIMEOUT = 120
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host of an inventory: its variables (group variables merged in) and its groups, without `all`."""
+    """One host of an inventory: its `ansible_` variables (group variables merged in) and its groups, without `all`.
+
+    Secrets among the variables are references.
+    """
 
     name: str
     variables: Mapping[str, Any]
@@ -32,7 +35,7 @@ class Host:
 def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:
     """Hosts of an ordinary Ansible inventory, static or dynamic, with vault passwords as Ansible finds them.
 
-    Raises `ConfigError` naming the inventory when Ansible cannot read it.
+    Raises `ConfigError` naming the inventory when Ansible cannot read it, and for a password in plain text.
     """
     shown = ", ".join(str(p.relative_to(folder) if p.is_relative_to(folder) else p) for p in paths)
     command = [tool("ansible-inventory"), "--list"]
@@ -68,9 +71,11 @@ def inventory(paths: Sequence[Path], folder: Path) -> list[Host]:
     if done.returncode != 0:
         raise ConfigError(f"Ansible cannot read this inventory: {_last(done.stderr)}", file=shown)
     try:
-        return _hosts(json.loads(done.stdout))
+        found = _hosts(json.loads(done.stdout))
     except (ValueError, AttributeError, KeyError, TypeError):
         raise ConfigError("ansible-inventory gave an answer that is no inventory.", file=shown) from None
+    files = Files(paths, folder)
+    return [replace(h, variables=connection(h.name, h.variables, files)) for h in found]
 
 
 def _last(stderr: str) -> str:
@@ -123,41 +128,10 @@ def platform(variables: Mapping[str, Any]) -> str:
     return "linux"
 
 
-def select(pattern: str, hosts: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names that an Ansible pattern picks, in order. `hosts` maps names to their groups.
-
-    Known: names, groups, wildcards, `~regex`, `a:b` or `a,b` (or), `:&b` (and), `:!b` (not), `all`.
-    Raises `UsageError` for a pattern that matches nothing.
-    """
-    terms = [t for t in re.split(r"[,:](?![^\[]*\])", pattern) if t]
-    chosen: set[str] = set()
-    started = False
-    for term in sorted(terms, key=lambda t: "&!".find(t[0]) + 1):  # or first, then and, then not
-        hits = _match(term.lstrip("&!"), hosts)
-        if term[0] == "!":
-            chosen = (chosen if started else set(hosts)) - hits
-        elif term[0] == "&":
-            chosen = (chosen if started else set(hosts)) & hits
-        else:
-            chosen |= hits
-        started = True
-    if not chosen:
-        words = sorted({*hosts, *(g for gs in hosts.values() for g in gs)})
-        raise UsageError(f"--limit {pattern} matches nothing.", suggest(pattern, words))
-    return [h for h in hosts if h in chosen]
+def own_connection(variables: Mapping[str, Any]) -> bool:
+    """Whether a host is reached by the SSH client here; else its inventory names another of Ansible's connections."""
+    word = str(variables.get("ansible_connection") or "ssh").lower()
+    return word.removeprefix("ansible.builtin.") in ("ssh", "smart", "paramiko", "paramiko_ssh")
 
 
-def _match(term: str, hosts: Mapping[str, Iterable[str]]) -> set[str]:
-    if term in ("all", "*"):
-        return set(hosts)
-    if term.startswith("~"):
-        try:
-            regex = re.compile(term[1:])
-        except re.error as e:
-            raise UsageError(f"{term!r} is no regular expression: {e}.") from None
-        return {h for h, groups in hosts.items() if regex.search(h) or any(regex.search(g) for g in groups)}
-    return {
-        h
-        for h, groups in hosts.items()
-        if fnmatch.fnmatchcase(h, term) or any(fnmatch.fnmatchcase(g, term) for g in groups)
-    }
+__all__ = ["Host", "inventory", "own_connection", "platform", "select", "tool"]

@@ -1,9 +1,16 @@
-"""Credential references → values: `env:`, `file:`, `keyring:`, `vault:`. Read when needed, kept nowhere."""
+"""Credential references → values: `env:`, `file:`, `keyring:`, `vault:`. Read when needed, kept nowhere.
+
+`memory:` references are made here alone, for values that an inventory gave: they mean nothing outside this process.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import secrets as dice
 import subprocess
+import threading
 from pathlib import Path
 
 from agent.errors import ConfigError, SecretError
@@ -17,15 +24,77 @@ def resolve(reference: str, folder: Path) -> str:
     """The secret behind a reference. Relative files are looked up in `folder`. Raises `SecretError`, which never
     repeats what was read."""
     scheme, colon, rest = reference.partition(":")
+    if scheme == "memory":
+        return _recall(rest)
     if not colon or scheme not in ("env", "file", "keyring", "vault") or not rest:
         raise SecretError("a credential is a reference: env:, file:, keyring: or vault:.")
     return {"env": _env, "file": _file, "keyring": _keyring, "vault": _vault}[scheme](rest, folder)
 
 
+_REFERENCE = re.compile(r"(env|file|keyring|vault):\S+|memory:[0-9a-f]{32}")
+_lock = threading.Lock()
+_salt = dice.token_bytes(32)
+_kept: dict[str, tuple[str, Path | None]] = {}
+"""Token → (value, None), or (ciphertext of Ansible Vault, folder to run ansible-vault in)."""
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is a reference and not the secret itself."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def remember(value: str) -> str:
+    """Keep a secret in memory → a reference to it, the same for the same secret. It lasts as long as the process."""
+    return _remember(value, None)
+
+
+def remember_vaulted(ciphertext: str, folder: Path) -> str:
+    """A reference to a value of Ansible Vault (`!vault`), which is decrypted when it is first asked for."""
+    return _remember(ciphertext, folder)
+
+
+def _remember(value: str, folder: Path | None) -> str:
+    # Salted, so that the token tells nothing; stable, so that hosts of one credential are seen to share it.
+    token = hashlib.blake2b(value.encode(), key=_salt, digest_size=16).hexdigest()
+    with _lock:
+        _kept.setdefault(token, (value, folder))
+    return f"memory:{token}"
+
+
+def _recall(token: str) -> str:
+    with _lock:  # held while it is decrypted: a group's password is one run of ansible-vault, not one for each host
+        value, folder = _kept.get(token, ("", None))
+        if not value:
+            raise SecretError("a secret of the inventory is no longer known.", "Run the command again.")
+        if folder is None:
+            return value
+        try:
+            done = subprocess.run(
+                [tool("ansible-vault"), "decrypt", "--output", "-", "-"],
+                input=value,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+                cwd=folder,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            raise SecretError("a vaulted value of the inventory cannot be opened: ansible-vault did not run.") from None
+        if done.returncode != 0:
+            raise SecretError(
+                "a vaulted value of the inventory cannot be opened.",
+                "Set ANSIBLE_VAULT_PASSWORD_FILE to the file that holds its password.",
+            )
+        _kept[token] = (done.stdout, None)
+        return done.stdout
+
+
 def _env(name: str, _: Path) -> str:
     value = os.environ.get(name)
     if not value:
-        raise SecretError(f"the environment variable {name} is not set.", f"Set it before the scan: export {name}=VALUE.")
+        raise SecretError(
+            f"the environment variable {name} is not set.", f"Set it before the scan: export {name}=VALUE."
+        )
     return value
 
 
@@ -50,7 +119,9 @@ def _keyring(rest: str, _: Path) -> str:
         import keyring
         from keyring.errors import KeyringError, NoKeyringError
     except ImportError:
-        raise SecretError("keyring: needs the package keyring, which is not installed.", "Install spiritlevel[keyring].") from None
+        raise SecretError(
+            "keyring: needs the package keyring, which is not installed.", "Install spiritlevel[keyring]."
+        ) from None
     try:
         value: str | None = keyring.get_password(service, user)
     except NoKeyringError:

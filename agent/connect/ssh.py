@@ -7,35 +7,33 @@ offered are narrowed to those that are known, as OpenSSH does, so that a host wi
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.connect import known_hosts
-from agent.connect.ssh_options import Login, clean, hint, login, place, why
-from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
+from agent.connect.ssh_keys import Secret, authenticate
+from agent.connect.ssh_link import CONNECT_SECONDS, Link, NoCommonKey
+from agent.connect.ssh_options import Login, login, place
+from agent.errors import Broken, IdentityError, SecretError, TargetError
 from agent.facts.protocol import Limits, Output
 from agent.model import Target
 
 if TYPE_CHECKING:
     import paramiko
 
-CONNECT_SECONDS = 15.0
-"""For the TCP connection and for the key exchange, each; the limit of the whole target ends both sooner."""
 STDERR_BYTES = 64 << 10
 """Kept of stderr: enough for a login's noise and an error sentence."""
-TRIES = 5
-"""Keys tried on one connection: sshd ends it after six by default (MaxAuthTries), which would hide the reason."""
 LEARN = "If this is right, run `spiritlevel doctor --learn-host-keys`, which shows the fingerprints and asks."
 
-_FAST_KEX = ("curve25519-sha256@libssh.org", "mlkem768x25519-sha256")  # the first costs half of the second
-_LOG = "spiritlevel.ssh"
+GREETINGS = 5
+"""Logins under way at one jump host at a time: sshd begins to drop them at ten (MaxStartups)."""
 
-Secret = Callable[[str], str]
+_hops: dict[tuple[str, int], threading.BoundedSemaphore] = {}
+_hops_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +53,45 @@ def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[SshShel
     password to try; and what `secret` raises.
     """
     want = login(target.name, target.settings)
-    with _Link(want.host, want.port, time.monotonic() + limits.seconds) as link:
+    with ExitStack() as stack:
+        link = stack.enter_context(_reach(want, secret, time.monotonic() + limits.seconds))
         _greet(link, want)
-        _authenticate(link, want, secret)
+        authenticate(link, want, secret)
         yield SshShell(link)
+
+
+@contextlib.contextmanager
+def _reach(want: Login, secret: Secret, deadline: float) -> Iterator[Link]:
+    """A connection to a host, not greeted yet, over all the jump hosts before it. Says which of them fails."""
+    if want.via is None:
+        with Link(want.host, want.port, deadline, proxy=want.proxy) as link:
+            yield link
+        return
+    with ExitStack() as stack:
+        try:
+            before = stack.enter_context(_reach(want.via, secret, deadline))
+            turn = _turn(want.via)
+            if not turn.acquire(timeout=before.left()):
+                raise before.failure(TimeoutError(), "")
+            try:
+                _greet(before, want.via)
+                authenticate(before, want.via, secret)
+            finally:
+                turn.release()
+        except (TargetError, SecretError) as error:
+            raise type(error)(
+                f"the jump host on the way to {place(want.host, want.port)} failed: {error.message}", error.hint
+            ) from error
+        yield stack.enter_context(Link(want.host, want.port, deadline, via=before))
+
+
+def _turn(hop: Login) -> threading.BoundedSemaphore:
+    with _hops_lock:
+        return _hops.setdefault((hop.host, hop.port), threading.BoundedSemaphore(GREETINGS))
+
+
+def _no_secret(_: str) -> str:
+    raise SecretError("no password is read while host keys are only looked at.", "Use a key for the jump host.")
 
 
 def fingerprints(
@@ -66,10 +99,11 @@ def fingerprints(
 ) -> list[HostKey]:
     """The keys that a host shows, one handshake per type; for `doctor`, which asks a person before it believes them.
 
-    `settings` may hold the connection's variables: `HostKeyAlias` decides the name on the line. Raises
-    `Unreachable` when nothing answers, `Broken` when what answers is not SSH.
+    `settings` may hold the connection's variables: `HostKeyAlias` decides the name on the line, and jump hosts are
+    taken, whose own keys must be known. Raises `Unreachable` when nothing answers, `Broken` when what answers is not
+    SSH, and what a jump host brings about.
     """
-    alias = login(host, {"ansible_host": host, "ansible_port": port, **(settings or {})}).key_name
+    want = login(host, {"ansible_host": host, "ansible_port": port, **(settings or {})})
     found: list[HostKey] = []
     trouble: TargetError | None = None
     for types in (
@@ -77,10 +111,10 @@ def fingerprints(
         ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
         ("rsa-sha2-512", "rsa-sha2-256"),
     ):
-        with _Link(host, port, time.monotonic() + seconds) as link:
+        with _reach(want, _no_secret, time.monotonic() + seconds) as link:
             try:
                 key = link.handshake(types)
-            except _NoCommonKey:
+            except NoCommonKey:
                 continue
             except Broken as error:
                 trouble = error
@@ -90,127 +124,23 @@ def fingerprints(
                 HostKey(
                     key.get_name(),
                     known_hosts.fingerprint(blob),
-                    known_hosts.line_for(alias, port, key.get_name(), blob),
+                    known_hosts.line_for(want.key_name, want.key_port, key.get_name(), blob),
                 )
             )
     if not found:
-        raise trouble or Broken(f"{place(host, port)} shows no host key of a kind that is still safe.")
+        raise trouble or Broken(f"{place(want.host, want.port)} shows no host key of a kind that is still safe.")
     return found
 
 
-class _NoCommonKey(Exception):
-    """The host has no key of the types that we would believe."""
-
-
-class _Link:
-    """One TCP connection with its transport, and the clock that ends both. Use as a context manager."""
-
-    def __init__(self, host: str, port: int, deadline: float) -> None:
-        self.host, self.port, self.deadline = host, port, deadline
-        self.place = place(host, port)
-        self.expired = False
-        self._socket: socket.socket | None = None
-        self._transport: paramiko.Transport | None = None
-        self._clock = threading.Timer(max(deadline - time.monotonic(), 0.0), self._expire)
-        self._clock.daemon = True
-
-    def __enter__(self) -> _Link:
-        self._clock.start()
-        try:
-            self._socket = socket.create_connection((self.host, self.port), min(CONNECT_SECONDS, self.left()))
-        except OSError as error:
-            self._clock.cancel()
-            raise Unreachable(f"{self.place} cannot be reached: {why(error)}.", hint(error)) from error
-        except UnicodeError as error:
-            self._clock.cancel()
-            raise Unreachable(f"{self.place} is not a host name.", "Correct ansible_host in the inventory.") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._clock.cancel()
-        self._close()
-
-    @property
-    def transport(self) -> paramiko.Transport:
-        """The transport; there is one after `handshake`."""
-        assert self._transport is not None  # noqa: S101 - for the type checker
-        return self._transport
-
-    def left(self) -> float:
-        """Seconds until this target's time is up; at least a moment, so that waits end by themselves."""
-        return max(self.deadline - time.monotonic(), 0.01)
-
-    def _expire(self) -> None:
-        # Closing under the feet of whatever waits is the only bound that a stalling or trickling host cannot stretch.
-        self.expired = True
-        self._close()
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            with contextlib.suppress(OSError, EOFError):
-                self._transport.close()
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
-
-    def handshake(self, key_types: tuple[str, ...]) -> paramiko.PKey:
-        """Key exchange → the host's key. Empty `key_types`: any safe type. Raises `_NoCommonKey` or `TargetError`."""
-        import paramiko
-
-        log = logging.getLogger(_LOG)
-        if not log.handlers:  # paramiko logs tracebacks of what a hostile host does to it; nobody should see them
-            log.addHandler(logging.NullHandler())
-            log.propagate = False
-        assert self._socket is not None  # noqa: S101 - for the type checker
-        try:
-            transport = self._transport = paramiko.Transport(self._socket)
-            transport.set_log_channel(_LOG)
-            transport.daemon = True
-            transport.banner_timeout = transport.handshake_timeout = min(CONNECT_SECONDS, self.left())
-            transport.auth_timeout = min(30.0, self.left())
-            options = transport.get_security_options()
-            known = set(options.kex)
-            options.kex = tuple(k for k in _FAST_KEX if k in known) + tuple(
-                k for k in options.kex if k not in _FAST_KEX
-            )
-            safe = [c for c in options.ciphers if "cbc" not in c and "3des" not in c]
-            # AES-GCM needs no separate MAC, which paramiko would compare byte by byte in Python.
-            options.ciphers = tuple(sorted(safe, key=lambda c: "gcm" not in c))
-            if key_types:
-                usable = tuple(t for t in key_types if t in options.key_types)
-                if not usable:
-                    raise _NoCommonKey
-                options.key_types = usable
-            transport.start_client(timeout=min(CONNECT_SECONDS, self.left()))
-            if not transport.initial_kex_done:
-                raise Unreachable(f"{self.place} did not finish the key exchange in time.", "Is the host overloaded?")
-            return transport.get_remote_server_key()
-        except paramiko.ssh_exception.IncompatiblePeer as error:
-            if key_types and "key" in str(error).lower():
-                raise _NoCommonKey from error
-            raise Broken(
-                f"{self.place} shares no safe SSH algorithm with us: {clean(error)}.", "Update the SSH server there."
-            ) from error
-        except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
-            raise self.failure(error, "answered, but not with SSH") from error
-
-    def failure(self, error: BaseException, sentence: str) -> TargetError:
-        """What an exception of the library means, as one sentence."""
-        if self.expired:
-            return Unreachable(f"{self.place} used up its time.", "Raise the time limit, or look at the host.")
-        if isinstance(error, TimeoutError):
-            return Unreachable(f"{self.place} timed out.", "Is the host overloaded?")
-        return Broken(f"{self.place} {sentence}: {clean(error)}.")
-
-
-def _greet(link: _Link, want: Login) -> None:
+def _greet(link: Link, want: Login) -> None:
     """Key exchange and the check that the host is the one that we know."""
-    known = known_hosts.lookup(want.known_hosts, want.key_name, link.port)
+    known = known_hosts.lookup(want.known_hosts, want.key_name, want.key_port)
+    if want.alias and not known.keys:  # ssh files an alias without a port; earlier versions of this client did not
+        known = known_hosts.lookup(want.known_hosts, want.key_name, want.port)
     wanted = tuple(t for name in known.types for t in _signatures(name))
     try:
         key = link.handshake(wanted)
-    except _NoCommonKey as error:
+    except NoCommonKey as error:
         raise IdentityError(
             f"{link.place} has none of the host keys that are known for it ({', '.join(known.types)}).", LEARN
         ) from error
@@ -238,82 +168,10 @@ def _signatures(key_type: str) -> tuple[str, ...]:
     return ("rsa-sha2-512", "rsa-sha2-256") if key_type == "ssh-rsa" else (key_type,)
 
 
-def _authenticate(link: _Link, want: Login, secret: Secret) -> None:
-    """Keys first (the file named, the agent's, the usual ones), then the password if there is one."""
-    import paramiko
-
-    transport, tried, unread = link.transport, 0, ""
-    try:
-        for key in _keys(want, secret, link):
-            if isinstance(key, str):
-                unread = key
-                continue
-            if tried == TRIES:
-                break
-            tried += 1
-            try:
-                left_over = transport.auth_publickey(want.user, key)
-            except paramiko.BadAuthenticationType:
-                break
-            except paramiko.AuthenticationException:
-                if not transport.is_active():
-                    break
-                continue
-            if not left_over:
-                return
-        if want.password and transport.is_active():
-            tried += 1
-            with contextlib.suppress(paramiko.AuthenticationException):
-                if not transport.auth_password(want.user, secret(want.password)):
-                    return
-    except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
-        raise link.failure(error, "broke off the login") from error
-    if link.expired:
-        raise link.failure(TimeoutError(), "")
-    if tried == 0:
-        raise SecretError(  # nobody was asked, so nobody refused: this must not count towards the limit of three
-            f"There is no key or password to log in to {link.place} as {clean(want.user)}. {unread}".strip(),
-            "Set ansible_ssh_private_key_file in the inventory.",
-        )
-    raise CredentialRefused(
-        f"{link.place} refused to let {clean(want.user)} in ({tried} tried). {unread}".strip(),
-        "Check the user, its key in authorized_keys, and that the account is not locked.",
-    )
-
-
-def _keys(want: Login, secret: Secret, link: _Link) -> Iterator[paramiko.PKey | str]:
-    """Private keys in the order in which they are tried; a sentence instead of a key that cannot be used."""
-    import paramiko
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    word = secret(want.passphrase).encode() if want.passphrase else None
-    named = want.key_files
-    for file in named or want.usual_key_files:
-        try:
-            yield paramiko.PKey.from_path(file, word)  # type: ignore[arg-type]  # bytes is what its backend takes
-        except FileNotFoundError:
-            if named:
-                yield f"The key file {file} is not there."
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, paramiko.SSHException):
-            # Text of these errors is about the key's inside: the name of the file is all that helps.
-            if named:
-                yield f"The key file {file} cannot be used (unreadable, or its passphrase is missing or wrong)."
-    if not want.identities_only:
-        agent = None
-        try:
-            agent = paramiko.Agent()
-            yield from agent.get_keys()
-        except (paramiko.SSHException, OSError) as error:
-            yield f"The SSH agent cannot be used: {clean(error)}."
-        finally:
-            if agent is not None:
-                agent.close()
-
-
 class SshShell:
     """Runs commands over one logged-in connection (`agent.facts.protocol.Shell`)."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
 
     def run(self, command: str, stdin: bytes, limits: Limits) -> Output:

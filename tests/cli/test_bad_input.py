@@ -109,7 +109,9 @@ def test_one_of_two_inventories_that_cannot_be_read(run: Run, scene: Scene, fold
     scene.trust(folder)
     assert run("-C", folder, "-q", "scan").code == 0
     text = (folder / "trust.yml").read_text()
-    (folder / "trust.yml").write_text(text.replace("inventories/oak.yml", "[inventories/oak.yml, inventories/more.yml]"))
+    (folder / "trust.yml").write_text(
+        text.replace("inventories/oak.yml", "[inventories/oak.yml, inventories/more.yml]")
+    )
     (folder / "inventories/more.yml").write_text("all: [no, inventory\n")
     done = run("-C", folder, "scan")
     assert done.code == 2
@@ -139,9 +141,8 @@ def test_one_name_in_two_schools(run: Run, scene: Scene, folder: Path) -> None:
     text = (folder / "inventories/elm.yml").read_text()
     pc1, pc3 = (str(scene.ssh.inventory_vars(h)["ansible_port"]) for h in ("pc1", "pc3"))
     (folder / "inventories/elm.yml").write_text(text.replace(pc1, "x").replace(pc3, pc1).replace("x", pc3, 1))
-    scene.fault("pc3", hang_after_auth=True)
-    assert "elm" in (folder / "inventories/elm.yml").read_text()
-    seen = look(run, folder, "--timeout", "5", "--target", "pc1")
+    scene.fault("pc3", wrong_host_key=True)
+    seen = look(run, folder, "--target", "pc1")
     assert seen.done.code == 3
     assert seen.states == {"oak/pc1": "collected", "elm/pc1": "unreachable"}
     assert seen.of("oak/pc1") == {"pass"}
@@ -372,7 +373,10 @@ def hostile() -> Any:
         group=("sudo:27:", "sudo:27:" + ",".join(e for e in EVIL if not set(e) & set(":,")) + ","),
         setuid=("2755|", names + "2755|"),
         world_writable=("", "".join(f"666|{e[:20]}|root|/etc/{e}\n" for e in EVIL)),
-        sudoers=("root\tALL=", "".join(f"{e.replace(' ', '_')} ALL=(ALL) NOPASSWD: ALL\n" for e in EVIL) + "root\tALL="),
+        sudoers=(
+            "root\tALL=",
+            "".join(f"{e.replace(' ', '_')} ALL=(ALL) NOPASSWD: ALL\n" for e in EVIL) + "root\tALL=",
+        ),
         dns=("nameserver ", "nameserver {{7*7}}\nnameserver <script>x</script>\nnameserver "),
         sshd=("permitrootlogin ", "permitrootlogin <script>{{7*7}}</script>\nx"),
     )
@@ -455,7 +459,11 @@ def _reports(run: Run, folder: Path) -> None:
     records = [json.loads(line) for line in lines]
     assert any("\u202etxt.exe" in o for r in records for o in r["offenders"]), "the exchange format is exact"
     suites = ET.parse(folder / "out/findings.junit.xml").getroot()  # noqa: S314 - our own file
-    assert not [e.tag for e in suites.iter() if e.tag not in ("testsuites", "testsuite", "testcase", "failure", "error", "skipped")]
+    assert not [
+        e.tag
+        for e in suites.iter()
+        if e.tag not in ("testsuites", "testsuite", "testcase", "failure", "error", "skipped")
+    ]
     assert not ACTS.search("".join((e.text or "") + "".join(e.attrib.values()) for e in suites.iter()))
 
 
