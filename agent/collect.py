@@ -7,6 +7,7 @@ stops a run.
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from agent.conform import conform
-from agent.connect import secrets
+from agent.connect import ansible, secrets
 from agent.connect.ssh_options import FOLDER
 from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Collected, Limits
@@ -32,6 +33,8 @@ REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (Broken, Reason.UNREADABLE),
     (Unreachable, Reason.UNREACHABLE),
 )
+CREDENTIAL = re.compile(r"(private_key|private_key_file|pass|password|passphrase)$")
+"""Inventory variables that tell two credentials apart: key files, and references to what is secret."""
 MAX_REFUSALS = 3
 """Targets that may refuse a credential before it is not tried again in a run; accounts lock out at five or ten."""
 
@@ -88,8 +91,8 @@ def credential_key(target: Target) -> str:
         return f"ad:{s.get('bind')}:{s.get('password')}"
     if target.platform == "m365":
         return f"m365:{s.get('tenant_id')}:{s.get('client_id')}"
-    key = s.get("ansible_ssh_private_key_file") or s.get("ansible_private_key_file") or s.get("ansible_password") or ""
-    return f"{target.platform}:{s.get('ansible_user')}:{key}"
+    secrets_of = sorted(f"{k}={v}" for k, v in s.items() if k.startswith("ansible_") and CREDENTIAL.search(k))
+    return f"{target.platform}:{s.get('ansible_user')}:{':'.join(secrets_of)}"
 
 
 def usual_limits(target: Target) -> Limits:
@@ -152,6 +155,10 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
         from agent.connect.graph import open_graph
 
         return open_graph(target, secret, limits)
+    if not ansible.own_connection(target.settings):
+        from agent.connect.ansible_shell import open_ansible
+
+        return open_ansible(target, secret, limits)
     from agent.connect.ssh import open_ssh
 
     return open_ssh(target, secret, limits)

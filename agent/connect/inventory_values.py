@@ -33,7 +33,8 @@ def connection(name: str, variables: Mapping[str, Any], files: Files) -> dict[st
     """A host's `ansible_*` variables with templates filled in and secrets replaced by references.
 
     Other variables are the playbooks' own business and are dropped. A template that is more than a variable's name
-    stays as it is: whoever uses it says that it cannot. Raises `ConfigError` for a password in plain text.
+    stays as it is: whoever uses it says that it cannot. Raises `ConfigError` for a password in plain text, and
+    `SecretError` for a vaulted name or address that cannot be opened.
     """
     known = {**variables, "inventory_hostname": name, "inventory_hostname_short": name.partition(".")[0]}
     out: dict[str, Any] = {}
@@ -41,8 +42,14 @@ def connection(name: str, variables: Mapping[str, Any], files: Files) -> dict[st
         if not key.startswith("ansible_"):
             continue
         found = fill(value, known)
-        out[key] = _hidden(name, key, value, found, known, files) if SECRET.fullmatch(key) else found
-    return {k: v for k, v in out.items() if not isinstance(v, Mapping) or _VAULT not in v}
+        if SECRET.fullmatch(key):
+            out[key] = _hidden(name, key, value, found, known, files)
+        elif isinstance(found, Mapping) and isinstance(found.get(_VAULT), str):
+            # A name or an address: it is said in messages, so it is no secret in the sense of a password.
+            out[key] = secrets.resolve(secrets.remember_vaulted(found[_VAULT], files.folder), files.folder)
+        else:
+            out[key] = found
+    return out
 
 
 def fill(value: Any, known: Mapping[str, Any], depth: int = 0) -> Any:
@@ -85,7 +92,7 @@ def _hidden(host: str, key: str, raw: Any, value: Any, known: Mapping[str, Any],
         # The value itself is never repeated.
         raise ConfigError(
             f"a password of {host} is written down in plain text.",
-            "Write env:NAME, file:PATH, keyring:SERVICE/USER or vault:FILE#KEY there, or encrypt it with ansible-vault.",
+            "Write env:NAME, file:PATH, keyring:SERVICE/USER or vault:FILE#KEY, or encrypt it with ansible-vault.",
             file=place[0],
             line=place[1],
             key=place[2],
@@ -102,10 +109,17 @@ class Files:
 
     def __init__(self, paths: Sequence[Path], folder: Path) -> None:
         self.paths, self.folder = tuple(paths), folder
+        self._found: dict[tuple[str, ...], tuple[str, int, str] | None] = {}
         self._texts: list[tuple[Path, list[str]]] | None = None
 
     def where(self, names: Sequence[str], value: str) -> tuple[str, int, str] | None:
         """(file, line, variable) of the first place where `value` stands beside one of `names`, if any."""
+        key = (value, *names)
+        if key not in self._found:
+            self._found[key] = self._search(names, value)
+        return self._found[key]
+
+    def _search(self, names: Sequence[str], value: str) -> tuple[str, int, str] | None:
         shapes = {value, json.dumps(value)[1:-1], value.replace("'", "''"), value.replace('"', '\\"')}
         for path, lines in self._read():
             for number, line in enumerate(lines):

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.connect import known_hosts
+from agent.connect import become, known_hosts
 from agent.connect.ssh_keys import Secret, authenticate
 from agent.connect.ssh_link import CONNECT_SECONDS, Link, NoCommonKey
 from agent.connect.ssh_options import Login, login, place
 from agent.errors import Broken, IdentityError, SecretError, TargetError
-from agent.facts.protocol import Limits, Output
+from agent.facts.protocol import Limits, Output, Shell
 from agent.model import Target
 
 if TYPE_CHECKING:
@@ -46,18 +46,22 @@ class HostKey:
 
 
 @contextlib.contextmanager
-def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[SshShell]:
+def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[Shell]:
     """Log in to a device → a shell that runs commands; everything ends `limits.seconds` after this call.
 
     Raises `Unreachable`, `IdentityError`, `CredentialRefused` or `Broken`; `SecretError` where there is no key or
-    password to try; and what `secret` raises.
+    password to try; and what `secret` raises. Where the inventory gives a password for sudo, `run` may raise
+    `CredentialRefused` and `SecretError` too.
     """
     want = login(target.name, target.settings)
     with ExitStack() as stack:
         link = stack.enter_context(_reach(want, secret, time.monotonic() + limits.seconds))
         _greet(link, want)
         authenticate(link, want, secret)
-        yield SshShell(link)
+        shell: Shell = SshShell(link)
+        if word := become.reference(target.settings):
+            shell = become.SudoShell(shell, word, secret, link.place)
+        yield shell
 
 
 @contextlib.contextmanager

@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from agent.connect import known_hosts, ssh_config
+from agent.connect.inventory_values import is_template
 from agent.connect.ssh_config import Options
 from agent.errors import Unreachable
 
 USUAL_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+_READ = (
+    *_ARGUMENTS,
+    *(f"ansible_{n}" for n in "host ssh_host port ssh_port user ssh_user password ssh_pass ssh_password".split()),
+    *("ansible_ssh_private_key_file", "ansible_private_key_file", "ansible_paramiko_proxy_command"),
+    *("ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase"),
+)
 _TAKES_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
 _SHORT = {"p": "port", "l": "user", "i": "identityfile", "J": "proxyjump", "F": "configfile"}
 FOLDER = "spiritlevel_folder"
@@ -68,6 +75,12 @@ def login(name: str, settings: Mapping[str, Any]) -> Login:
     Host key checking is always strict, whatever they say. Raises `Unreachable` where they ask for a way there that
     this client does not know, as going another way would reach another machine.
     """
+    for key in _READ:
+        if is_template(settings.get(key)):
+            raise Unreachable(
+                f"{key} of {clean(name)} is a template that is not filled in here.",
+                "Write its value; plain {{ names }} of variables are filled in.",
+            )
     given: Options = {}
     alias = _first(settings, "ansible_host", "ansible_ssh_host") or name
     named = _first(settings, "ansible_ssh_private_key_file", "ansible_private_key_file")

@@ -158,8 +158,7 @@ def credentials(info: BundleInfo, planner: Planner) -> dict[str, dict[str, str]]
 
 
 def _value(value: str | int, planner: Planner) -> str:
-    scheme = str(value).partition(":")[0]
-    if scheme in ("env", "file", "keyring", "vault") and ":" in str(value):
+    if secrets.is_reference(str(value)):
         return secrets.resolve(str(value), planner.trust.folder)
     return str(value)
 

@@ -72,10 +72,18 @@ class Content:
         for name, value in values.items():
             if name in self.values:
                 lines.append(f"<set-value idref='{PREFIX}value_{name}'>{escape(value)}</set-value>")
-        return (
-            f"<Tailoring xmlns='{XCCDF[1:-1]}' id='xccdf_test.spiritlevel_tailoring_lab'>"
-            f"<benchmark href='{FOLDER}/{self.file.name}'/><version time='2026-01-01T00:00:00'>1</version>"
-            f"<Profile id='{PROFILE}'><title>lab</title>{''.join(lines)}</Profile></Tailoring>"
+        # One element a line: OpenSCAP 1.3.7 skips every other one of those that have nothing between them.
+        return "\n".join(
+            (
+                f"<Tailoring xmlns='{XCCDF[1:-1]}' id='xccdf_test.spiritlevel_tailoring_lab'>",
+                f"<benchmark href='{FOLDER}/{self.file.name}'/>",
+                "<version time='2026-01-01T00:00:00'>1</version>",
+                f"<Profile id='{PROFILE}'>",
+                "<title>lab</title>",
+                *lines,
+                "</Profile>",
+                "</Tailoring>",
+            )
         )
 
 

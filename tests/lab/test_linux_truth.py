@@ -6,7 +6,6 @@ reason of its own; and with fewer rights less is known, but nothing is said that
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,14 +14,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from agent import trust as trusts
 from agent.baseline import load_policy
 from agent.facts.protocol import Limits
 from agent.model import Evidence, Finding, Partial, Reason, TargetState, Unknown, Verdict
-from agent.plan import Planner, Selection
-from agent.scan import Options, scan
-from agent.store import Store
+from agent.plan import Selection
 from tests.lab.hosts import HostLab, drift_items
+from tests.lab.linux_trust import World
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 ROWS = Path(__file__).resolve().parent.parent / "coverage" / "rows.yml"
@@ -62,46 +59,6 @@ HANGS = "h014"
 LIMITS = Limits(90.0, 4 << 20)  # a whole answer is about 40 kB; a flood need not be drunk to the end
 SHORT = Limits(8.0, 4 << 20)
 SETTLED = {Verdict.PASS, Verdict.FAIL, Verdict.NOT_APPLICABLE}
-
-
-class World:
-    """The lab with a trust around it, and what scans of it found."""
-
-    def __init__(self, lab: HostLab, folder: Path) -> None:
-        self.lab, self.folder = lab, folder
-        (folder / "profiles").mkdir(parents=True)
-        profile = {
-            "id": "lab",
-            "extends": ["core"],
-            "controls": ["linux.*", "linux.password-age", "linux.password-max-age"],
-            "parameters": dict(lab.SITE_PARAMETERS),
-        }
-        (folder / "profiles/lab.yml").write_text(json.dumps(profile), encoding="utf-8")
-        school = {"name": "Lab School", "inventory": str(lab.inventory)}
-        self._trust({"lab": school})
-
-    def _trust(self, schools: Mapping[str, Any]) -> None:
-        text = {"name": "Lab Trust", "profile": "lab", "schools": schools}
-        (self.folder / "trust.yml").write_text(json.dumps(text), encoding="utf-8")
-
-    def scan(self, selection: Selection, limits: Limits, inventory: Path | None = None) -> dict[str, Evidence]:
-        """Scan a part of the lab → evidence by host; `findings` says what was made of it."""
-        if inventory is not None:
-            self._trust({"lab": {"name": "Lab School", "inventory": str(inventory)}})
-        planner = Planner(trusts.load(self.folder), load_policy(self.folder))
-        with Store.open(planner.trust.hidden) as store:
-            outcome = scan(planner, store, selection, Options(limits=limits))
-            assert outcome.faults == []
-            return {name.partition("/")[2]: store.evidence(name) for name in outcome.states}
-
-    def findings(self) -> dict[str, dict[str, Finding]]:
-        """Host → control → finding that stands now."""
-        out: dict[str, dict[str, Finding]] = {}
-        with Store.open(self.folder / ".spiritlevel") as store:
-            for kept in store.findings():
-                finding = kept.finding
-                out.setdefault(finding.target.partition("/")[2], {})[finding.control] = finding
-        return out
 
 
 @pytest.fixture(scope="module")
