@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 
 from agent import __version__
 from agent.change import Past, compare
@@ -54,7 +54,7 @@ def standing(
     latest = {r.target.id: r for r in store.latest(run)}
     newest = run.id if run else max((r.run for r in latest.values()), default="")
     targets = _targets(planner, latest, selection)
-    day = today or datetime.now(UTC).date()
+    day = today or planner.trust.today()
     out = []
     for kept in store.findings(run):
         target = targets.get(kept.finding.target)
@@ -152,7 +152,7 @@ def _rejudge(planner: Planner, store: Store, target: Target, run: Run) -> dict[t
     from agent.errors import UsageError
 
     try:
-        kept = store.evidence(target.id, run)
+        kept = store.evidence(target.id, run, full=True)
     except UsageError:  # past its keep
         return {}
     full = next((t for t in planner.targets() if t.id == target.id), target)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from agent.collect import Credentials, collect, nothing, usual_limits
 from agent.conform import to_json
-from agent.errors import UsageError
+from agent.errors import SpiritlevelError, UsageError
 from agent.evaluate import Case, judge
 from agent.facts.protocol import Limits
 from agent.model import Evidence, Finding, Kind, Reading, Reason, TargetState
@@ -78,7 +78,12 @@ def scan(
                 job, evidence, fault = _next(results)
                 if fault:
                     outcome.faults.append(fault)
-                save(planner, store, run, job, evidence, selection)
+                try:
+                    save(planner, store, run, job, evidence, selection)
+                except SpiritlevelError:  # the store's trouble is everybody's
+                    raise
+                except Exception as e:  # a fault of ours in judging: this target keeps its last findings, and it is told
+                    outcome.faults.append(f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}")
                 outcome.states[job.target.id] = evidence.state
                 outcome.details[job.target.id] = evidence.detail
                 tell(Event("done", evidence.detail, job.target.id, job.target.school, evidence.state, done, len(jobs)))
@@ -189,7 +194,7 @@ def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence,
     changed = {k for k, d in digests.items() if k in have and have[k] != d}
     if changed:
         try:
-            before = store.evidence(job.target.id)
+            before = store.evidence(job.target.id, full=True)
         except UsageError:  # past its keep: nothing to judge again
             before = None
         if before is not None:

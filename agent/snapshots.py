@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from agent import __version__
 from agent.controls import Control
@@ -46,7 +47,8 @@ def snapshot(
     shown = run or store.run("last")
     clock = now or datetime.now(UTC)
     # as of an older run, exceptions are judged on its day; otherwise today
-    today = shown.started.date() if run is not None else clock.date()
+    zone = ZoneInfo(trust.file.timezone)
+    today = (shown.started if run is not None else clock).astimezone(zone).date()
     results = {r.target.id: r for r in store.latest(run)}
     started = {r.id: r.started for r in runs}
     findings = standing(planner, store, run, selection, today)

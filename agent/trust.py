@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -49,6 +50,10 @@ class Trust:
             if school.directory.get("upn_suffix"):
                 out["upn_suffix"] = school.directory["upn_suffix"]
         return out
+
+    def today(self) -> date:
+        """The day it is in the trust's time zone: what exceptions expire by."""
+        return datetime.now(ZoneInfo(self.file.timezone)).date()
 
     def serving(self, target: Target) -> tuple[School, ...]:
         """The schools that a target is about: its own, or those that share it."""

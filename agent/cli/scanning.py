@@ -230,7 +230,7 @@ def evaluate(ctx: click.Context, selection: Selection, run_name: str, fail_on: s
         results = store.latest(run)
         full = {t.id: t for t in planner.targets()}
         for result in results:
-            kept = store.evidence(result.target.id, run)
+            kept = store.evidence(result.target.id, run, full=True)
             target = full.get(result.target.id, result.target)
             evidence = Evidence(target, kept.state, kept.as_of, kept.facts, kept.detail, kept.ids)
             for f in judge_job(planner, planner.job(target, selection, evidence), evidence):

@@ -98,13 +98,12 @@ def _from_file(file: Path, word: bytes | None, want: Login) -> list[paramiko.PKe
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        plain = paramiko.PKey.from_path(file, word)  # type: ignore[arg-type]  # bytes is what its backend takes
-        plain.public_blob = None
+        plain = _load(file, word)
         out = [plain]
         for number, certificate in enumerate((*want.certificates, Path(f"{file}-cert.pub"))):
             if not _certifies(certificate, plain):
                 continue
-            key = paramiko.PKey.from_path(file, word)  # type: ignore[arg-type]
+            key = _load(file, word)
             key.load_certificate(str(certificate))
             out.insert(number, key)
         return out
@@ -113,6 +112,23 @@ def _from_file(file: Path, word: bytes | None, want: Login) -> list[paramiko.PKe
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm, paramiko.SSHException):
         # Text of these errors is about the key's inside: the name of the file is all that helps.
         return f"The key file {file} cannot be used (unreadable, or its passphrase is missing or wrong)."
+
+
+def _load(file: Path, word: bytes | None) -> paramiko.PKey:
+    """A private key without the certificate beside it, which paramiko takes unseen and trips over when it is spoilt."""
+    import paramiko
+
+    try:
+        key = paramiko.PKey.from_path(file, word)  # type: ignore[arg-type]  # bytes is what its backend takes
+        key.public_blob = None
+        return key
+    except (ValueError, TypeError):
+        if not Path(f"{file}-cert.pub").exists():
+            raise
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        with contextlib.suppress(paramiko.SSHException, ValueError):
+            return kind.from_private_key_file(str(file), word.decode() if word else None)
+    raise ValueError("no private key")
 
 
 def _certifies(file: Path, key: paramiko.PKey) -> bool:

@@ -142,6 +142,13 @@ class Link:
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self.failure(error, f"did not lead on to {there}") from error
 
+    @staticmethod
+    def _ended(process: subprocess.Popen[bytes]) -> bool:
+        """Whether a program is over; its socket closes a moment before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        return process.returncode is not None
+
     def _expire(self) -> None:
         # Closing under the feet of whatever waits is the only bound that a stalling or trickling host cannot stretch.
         self.expired = True
@@ -200,7 +207,7 @@ class Link:
                 f"{self.place} shares no safe SSH algorithm with us: {clean(error)}.", "Update the SSH server there."
             ) from error
         except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
-            if self._process is not None and self._process.poll() is not None and not self.expired:
+            if self._process is not None and self._ended(self._process) and not self.expired:
                 raise Unreachable(
                     f"{self.place} is behind a ProxyCommand that ended by itself: {clean(self._proxy[0])}.",
                     "Run it by hand to see why; it cannot ask questions here.",

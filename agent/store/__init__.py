@@ -23,7 +23,7 @@ from agent.model import Change, Evidence, Finding, Kind, Target, TargetState
 from agent.store import content, spans
 from agent.store.engine import WRITES, make, one_scanner, plainly
 from agent.store.lock import hold
-from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
+from agent.store.tables import ACTIONS, RESULTS, RUNS, SPANS, TARGETS
 
 KEEP_EVIDENCE = timedelta(days=35)
 KEEP_NAMES = timedelta(days=90)
@@ -256,7 +256,9 @@ class Store:
         with self._read() as db:
             return [self._result(r) for r in self._latest(db, run, exact=False)]
 
-    def _latest(self, db: Connection, run: Run | None, *, exact: bool, only: str | None = None) -> list[Any]:
+    def _latest(
+        self, db: Connection, run: Run | None, *, exact: bool, only: str | None = None, full: bool = False
+    ) -> list[Any]:
         joined = select(RESULTS, TARGETS.c.name, TARGETS.c.school, TARGETS.c.kind, TARGETS.c.platform, TARGETS.c.serves)
         joined = joined.join(TARGETS, TARGETS.c.id == RESULTS.c.target)
         if only is not None:
@@ -269,6 +271,8 @@ class Store:
                 newest = newest.where(RESULTS.c.run <= run.id)
             if only is not None:
                 newest = newest.where(RESULTS.c.target == only)
+            if full:  # a scan of a few controls read only what those need
+                newest = newest.where(RESULTS.c.run.in_(select(RUNS.c.id).where(*_all_controls())))
             sub = newest.subquery()
             joined = joined.join(sub, (sub.c.target == RESULTS.c.target) & (sub.c.run == RESULTS.c.run))
             joined = joined.where(
@@ -282,10 +286,13 @@ class Store:
         target = Target(r["name"], Kind(r["kind"]), r["platform"], r["school"], {}, (), tuple(json.loads(r["serves"])))
         return Result(r["run"], target, TargetState(r["state"]), r["detail"], _time(r["as_of"]), r["manifest"])
 
-    def evidence(self, target_id: str, run: Run | None = None) -> Evidence:
-        """Evidence of one target as of a run (or the last). Raises `UsageError` where none is kept."""
+    def evidence(self, target_id: str, run: Run | None = None, *, full: bool = False) -> Evidence:
+        """Evidence of one target as of a run (or the last). Raises `UsageError` where none is kept.
+
+        `full` leaves out scans that were narrowed to some controls: for judging all of them again.
+        """
         with self._read() as db:
-            row = next(iter(self._latest(db, run, exact=False, only=target_id)), None)
+            row = next(iter(self._latest(db, run, exact=False, only=target_id, full=full)), None)
             if row is None:
                 raise UsageError(f"there is no evidence of {target_id}.", "See `spiritlevel list targets`.")
             if row["manifest"] is None:
@@ -379,12 +386,13 @@ def _run(r: Any) -> Run:
     )
 
 
+def _all_controls() -> list[Any]:
+    return [RUNS.c.selection.not_like(f'%"{word}"%') for word in ("controls", "themes", "severity")]
+
+
 def _iso(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _time(text_: str) -> datetime:
     return datetime.fromisoformat(text_)
-
-
-__all__ = ["CHUNKS", "DETAILS", "MANIFESTS", "Result", "Run", "Store"]

@@ -385,7 +385,9 @@ def test_variables_win_over_options_and_strictness_cannot_be_switched_off() -> N
     assert want.known_hosts == ()
 
 
-@pytest.mark.parametrize("arguments", ["-J jump", "-o ProxyJump=jump", "-o 'ProxyCommand=nc %h %p'", "-o 'unclosed"])
+@pytest.mark.parametrize(
+    "arguments", ["-J a/b", "-o ProxyJump=,", "-o 'ProxyCommand=nc %h %p | tee log'", "-o 'unclosed"]
+)
 def test_a_way_there_that_is_not_spoken_is_said(arguments: str) -> None:
     with pytest.raises(Unreachable):
         login("h1", {"ansible_ssh_common_args": arguments})

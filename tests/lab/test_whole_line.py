@@ -54,18 +54,35 @@ def write_trust(folder: Path, hosts: HostLab, directory: SambaLab, server: Graph
     (folder / "m365.txt").write_text(server.tenant.clients[DEMO_APP].secret, encoding="utf-8")
     schools: dict[str, Any] = {
         s["code"].lower(): {
-            "name": s["name"], "code": s["code"],
+            "name": s["name"],
+            "code": s["code"],
             "directory": {"use": "ad1", "ou": f"OU={s['code']},OU=Schools,{{base_dn}}", "upn_suffix": s["upn_suffix"]},
         }
         for s in directory.schools
     }
     schools["oak"] |= {"inventory": "inventories/hosts.ini", "tenant": {"use": "m365", "domains": ["oakfield.example"]}}
     trust = {
-        "name": "Riverside Trust", "profile": "trust", "schools": schools,
-        "directories": {"ad1": {"url": directory.ldaps_url, "bind": directory.scan_upn, "password": "file:ldap.txt",
-                                "ca_file": str(directory.ca_file)}},
-        "tenants": {"m365": {"tenant_id": server.tenant.tenant_id, "client_id": DEMO_APP, "secret": "file:m365.txt",
-                             "authority": server.authority, "graph_url": server.url, "ca_file": str(ca)}},
+        "name": "Riverside Trust",
+        "profile": "trust",
+        "schools": schools,
+        "directories": {
+            "ad1": {
+                "url": directory.ldaps_url,
+                "bind": directory.scan_upn,
+                "password": "file:ldap.txt",
+                "ca_file": str(directory.ca_file),
+            }
+        },
+        "tenants": {
+            "m365": {
+                "tenant_id": server.tenant.tenant_id,
+                "client_id": DEMO_APP,
+                "secret": "file:m365.txt",
+                "authority": server.authority,
+                "graph_url": server.url,
+                "ca_file": str(ca),
+            }
+        },
     }
     (folder / "trust.yml").write_text(json.dumps(trust), encoding="utf-8")
     values = {**HostLab.SITE_PARAMETERS, **directory.SITE_PARAMETERS}
@@ -76,8 +93,13 @@ def write_trust(folder: Path, hosts: HostLab, directory: SambaLab, server: Graph
 
 
 def spiritlevel(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "agent", "-C", str(folder), *words], capture_output=True, text=True,
-                          timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "agent", "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def findings(folder: Path) -> list[dict[str, Any]]:
@@ -86,8 +108,9 @@ def findings(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_two_scans_of_one_trust(tmp_path: Path, make_host_lab: Callable[..., HostLab], directory: SambaLab,
-                                tenant: tuple[GraphServer, Path]) -> None:
+def test_two_scans_of_one_trust(
+    tmp_path: Path, make_host_lab: Callable[..., HostLab], directory: SambaLab, tenant: tuple[GraphServer, Path]
+) -> None:
     server, ca = tenant
     hosts = make_host_lab(3, DRIFT)
     folder = tmp_path / "trust"
@@ -106,12 +129,17 @@ def test_two_scans_of_one_trust(tmp_path: Path, make_host_lab: Callable[..., Hos
     assert len(stale) > 1  # each account falls to its own school
 
     # one is mended, one gets worse, one goes away, and one more account is not used any more
-    hosts.exec("h002", "sed -i 's/^PermitRootLogin yes/PermitRootLogin no/' /etc/ssh/sshd_config; "
-                       "sysctl -qw net.ipv4.ip_forward=0; rm -f /etc/sysctl.d/99-zz-lab.conf; "
-                       "grep -rl 'ip_forward *= *1' /etc/sysctl.d /etc/sysctl.conf | xargs -r sed -i '/ip_forward/d'; "
-                       "sed -i '/^toor:/d' /etc/passwd /etc/shadow; systemctl reload ssh")
-    hosts.exec("h001", "sed -i 's/^PermitEmptyPasswords no/PermitEmptyPasswords yes/' /etc/ssh/sshd_config; "
-                       "systemctl reload ssh")
+    hosts.exec(
+        "h002",
+        "sed -i 's/^PermitRootLogin yes/PermitRootLogin no/' /etc/ssh/sshd_config; "
+        "sysctl -qw net.ipv4.ip_forward=0; rm -f /etc/sysctl.d/99-zz-lab.conf; "
+        "grep -rl 'ip_forward *= *1' /etc/sysctl.d /etc/sysctl.conf | xargs -r sed -i '/ip_forward/d'; "
+        "sed -i '/^toor:/d' /etc/passwd /etc/shadow; systemctl reload ssh",
+    )
+    hosts.exec(
+        "h001",
+        "sed -i 's/^PermitEmptyPasswords no/PermitEmptyPasswords yes/' /etc/ssh/sshd_config; systemctl reload ssh",
+    )
     hosts.stop_host("h003")
     school, joined = _one_more_stale(directory, stale)
 
@@ -153,7 +181,8 @@ def _one_more_stale(directory: SambaLab, stale: dict[str, set[str]]) -> tuple[st
         values = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if values["sAMAccountName"] not in stale[school]:
             old = 116444736000000000 + 1_600_000_000 * 10_000_000  # September 2020, as a FILETIME
-            directory.modify(f"dn: {values['dn']}\nchangetype: modify\nreplace: lastLogonTimestamp\n"
-                             f"lastLogonTimestamp: {old}\n")
+            directory.modify(
+                f"dn: {values['dn']}\nchangetype: modify\nreplace: lastLogonTimestamp\nlastLogonTimestamp: {old}\n"
+            )
             return school, values["sAMAccountName"]
     raise AssertionError("every account is stale already")
