@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.collect import Credentials, at, collect, credential_key, open_target
-from agent.connect import known_hosts, secrets
+from agent.connect import ansible, known_hosts, secrets
 from agent.errors import SecretError, SpiritlevelError, TargetError
 from agent.facts.protocol import Limits
 from agent.facttypes import REGISTRY
@@ -218,9 +218,11 @@ def unknown_keys(target: Target, folder: Path, seconds: float) -> Shown:
     from agent.connect.ssh_options import login
 
     settings = at(target, folder).settings
+    if not ansible.own_connection(settings):
+        return Shown(target)  # reached through Ansible: there is no SSH host key to learn
     try:
         want = login(target.name, settings)
-        known = known_hosts.lookup(want.known_hosts, want.key_name, want.port)
+        known = known_hosts.lookup(want.known_hosts, want.key_name, want.key_port)
         shown = fingerprints(want.host, want.port, seconds, settings)
     except SpiritlevelError as error:
         return Shown(target, trouble=str(error))

@@ -112,7 +112,7 @@ class Planner:
             ]
         if selection.limit:
             # Two schools may have hosts of one name: a pattern picks both.
-            groups = {t.id: (*t.groups, t.name, t.school or t.name) for t in targets}
+            groups = {t.id: (*(t.groups or ("ungrouped",)), t.name, t.school or t.name) for t in targets}
             chosen = set(ansible.select(selection.limit, groups))
             targets = [t for t in targets if t.id in chosen]
         if not targets:

@@ -82,7 +82,7 @@ def scan(
                     save(planner, store, run, job, evidence, selection)
                 except SpiritlevelError:  # the store's trouble is everybody's
                     raise
-                except Exception as e:  # a fault of ours in judging: this target keeps its last findings, and it is told
+                except Exception as e:  # a fault of ours: this target keeps its last findings, and it is told
                     outcome.faults.append(f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}")
                 outcome.states[job.target.id] = evidence.state
                 outcome.details[job.target.id] = evidence.detail

@@ -48,15 +48,16 @@ def demo(ctx: click.Context, folder: Path | None, serve: bool) -> None:
         click.echo(paths[0])
         program = _program()
         name = f"{program} -C {shown(where)}"
-        say(
-            ctx,
-            "\nOpen that page in a browser. Then try:\n"
-            f"  {name} drift --since previous        what changed\n"
-            f"  {name} explain ad.stale-users        why, with the evidence\n"
-            f"  {name} remediate                     playbooks for what has drifted\n"
-            f"  {name} plan                          what a scan asks, and with which rights\n"
-            f"  {program} init my-trust",
-        )
+        for line in (
+            "",
+            "Open that page in a browser. Then try:",
+            f"  {name} drift --since previous    what changed",
+            f"  {name} explain ad.stale-users    why, with the evidence",
+            f"  {name} remediate                 playbooks for what has drifted",
+            f"  {name} plan                      what a scan asks, and with which rights",
+            f"  {program} init my-trust          your own",
+        ):
+            say(ctx, line)
         if serve:
             say(ctx, f"The stand-in servers stay up until Ctrl-C: {name} scan")
             while True:

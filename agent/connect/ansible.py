@@ -108,12 +108,29 @@ def _hosts(data: dict[str, Any]) -> list[Host]:
         return seen
 
     out = []
-    for host in sorted({*members, *variables}):
+    for host in _in_order(data, [*members, *variables]):
         groups: set[str] = set()
         for group in members.get(host, ()):
             up(group, groups)
         out.append(Host(host, variables.get(host, {}), tuple(sorted(groups - {"all", "ungrouped"}))))
     return out
+
+
+def _in_order(data: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
+    """Hosts in the inventory's own order, as far as groups tell: `web[0]` counts by it."""
+    out: dict[str, None] = {}
+    seen: set[str] = set()
+
+    def down(group: str) -> None:
+        if group not in seen:
+            seen.add(group)
+            body = data.get(group, {})
+            out.update(dict.fromkeys(body.get("hosts", [])))
+            for child in body.get("children", []):
+                down(child)
+
+    down("all")
+    return list(dict.fromkeys([*out, *sorted(hosts)]))
 
 
 def platform(variables: Mapping[str, Any]) -> str:

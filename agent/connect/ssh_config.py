@@ -43,7 +43,10 @@ def usual_file() -> Path:
 
 @dataclass(slots=True)
 class _Pass:
-    """What is known while the files are read. `final` is the second pass, which `Match final` asks for."""
+    """What is known while the files are read.
+
+    `final` is the second pass, which `Match final` asks for; `host` is the alias, and in the second pass the real name.
+    """
 
     alias: str
     host: str
@@ -73,7 +76,8 @@ def lookup(alias: str, given: Mapping[str, Sequence[str]], file: str | None = No
         state.final = final
         for path in files:
             _read(path, path != SYSTEM, file is None and path != SYSTEM, state, 0, True)
-        state.host = _host(state)
+        if not final:
+            state.host = _host(state).lower()
     for keyword, what in _REFUSED.items():
         if state.options.get(keyword, ["none"])[0].lower() != "none":
             raise Unreachable(f"the ssh configuration {what}.", f"Leave {keyword} out for this host.")
@@ -93,7 +97,7 @@ def _read(path: Path, users: bool, guarded: bool, state: _Pass, depth: int, oute
     for number, keyword, words in _lines(path, guarded):
         place = f"{path}:{number}"
         if keyword == "host":
-            active = outer and listed(words, state.alias)
+            active = outer and listed(words, state.host)
         elif keyword == "match":
             active = outer and _match(words, state, place)
         elif keyword == "include":
@@ -147,7 +151,7 @@ def _match(words: Sequence[str], state: _Pass, place: str) -> bool:
         elif kind in ("host", "originalhost", "user", "localuser"):
             value = attached if equals else next(todo, "")
             me = {
-                "host": _host(state),
+                "host": state.host if state.final else _host(state),
                 "originalhost": state.alias,
                 "user": state.options.get("user", [getuser()])[0],
                 "localuser": getuser(),
