@@ -191,9 +191,12 @@ MAX_OFFENDERS = 1000
 """Offenders kept per finding; `offender_count` is always whole. From the exchange format's definition."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """Control × target (× school where the control judges items) → verdict."""
+    """Control × target (× school where the control judges items) → verdict.
+
+    Not frozen, though nobody changes one: a fleet's night makes millions, and frozen they take three times as long.
+    """
 
     control: str
     version: int

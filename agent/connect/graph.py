@@ -190,9 +190,7 @@ def _not_msal(error: Exception) -> TargetError:
             "The sign-in service's answer could not be understood.",
             "Check authority and tenant_id, and that no web filter answers in its place.",
         )
-    return CredentialRefused(
-        "The credential cannot be used.", "Check the certificate file or secret in trust.yml."
-    )
+    return CredentialRefused("The credential cannot be used.", "Check the certificate file or secret in trust.yml.")
 
 
 def _untrusted(error: object) -> IdentityError:

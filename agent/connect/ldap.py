@@ -157,9 +157,19 @@ class _Link:
             raise TargetError(f"{self.server} has no sensible port.", "Leave it out, or give a number.") from failed
         wait = max(0.1, min(CONNECT_SECONDS, self._ends - time.monotonic()))
         server = Server(host, port, use_ssl=secure, tls=tls, get_info=NONE, connect_timeout=wait)
-        conn = Connection(server, user=str(settings.get("bind", "")), password=password, authentication=SIMPLE,
-                          client_strategy=SYNC, auto_bind=False, auto_referrals=False, check_names=False,
-                          read_only=True, fast_decoder=True, raise_exceptions=False)
+        conn = Connection(
+            server,
+            user=str(settings.get("bind", "")),
+            password=password,
+            authentication=SIMPLE,
+            client_strategy=SYNC,
+            auto_bind=False,
+            auto_referrals=False,
+            check_names=False,
+            read_only=True,
+            fast_decoder=True,
+            raise_exceptions=False,
+        )
         self._timer.start()
         stage = "reached"
         try:
@@ -193,8 +203,9 @@ class _Link:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
-    def _why(self, stage: str, failed: Exception, tls: Exception | None, ca_file: object,
-             settings: Mapping[str, Any]) -> TargetError:
+    def _why(
+        self, stage: str, failed: Exception, tls: Exception | None, ca_file: object, settings: Mapping[str, Any]
+    ) -> TargetError:
         """What a failed opening was, in our own words."""
         trusted = f"the authority in {clean(ca_file)}" if ca_file else "the system's authorities (no ca_file is set)"
         if isinstance(tls, ssl.SSLCertVerificationError):
@@ -207,17 +218,25 @@ class _Link:
         if isinstance(tls, TimeoutError):
             return Unreachable(f"{self.server} took the connection and never finished TLS.", "Is it overloaded?")
         if isinstance(tls, ssl.SSLError | OSError):
-            return Broken(f"{self.server} does not speak TLS as expected: {clean(tls)}.",
-                          "Port 636 needs a certificate on the domain controller; 389 needs ldap://.")
+            return Broken(
+                f"{self.server} does not speak TLS as expected: {clean(tls)}.",
+                "Port 636 needs a certificate on the domain controller; 389 needs ldap://.",
+            )
         if stage == "reached":
             said = re.sub(r"^.*(?:\[Errno -?\d+\] |opening: )", "", clean(failed))  # ldap3 wraps the plain reason
-            return Unreachable(f"{self.server} cannot be reached: {said}.",
-                               "Check the name, the port and the firewall between here and there.")
+            return Unreachable(
+                f"{self.server} cannot be reached: {said}.",
+                "Check the name, the port and the firewall between here and there.",
+            )
         if stage == "asked for TLS":
-            return Broken(f"{self.server} did not start TLS: {clean(failed)}.",
-                          "Use ldaps://, or give the server a certificate. Nothing was sent in clear.")
-        return Broken(f"{self.server} broke off while {clean(settings.get('bind', ''))} logged in.",
-                      "It answered, but not as LDAP says.")
+            return Broken(
+                f"{self.server} did not start TLS: {clean(failed)}.",
+                "Use ldaps://, or give the server a certificate. Nothing was sent in clear.",
+            )
+        return Broken(
+            f"{self.server} broke off while {clean(settings.get('bind', ''))} logged in.",
+            "It answered, but not as LDAP says.",
+        )
 
     def _check(self, conn: Connection, settings: Mapping[str, Any]) -> None:
         """Read the bind's result. Raises `CredentialRefused`, `Unreachable` or `Broken` unless it was a success."""
@@ -230,13 +249,18 @@ class _Link:
         if code in (49, 34, 32, 48):  # invalidCredentials, invalidDNSyntax, noSuchObject, inappropriateAuthentication
             found = _SUBCODE.search(text)
             why = REFUSALS.get(found[1].lower(), f"code {found[1]}") if found else "name or password is wrong"
-            raise CredentialRefused(f"{self.server} refused {name}: {why}.",
-                                    "Check bind and password in trust.yml before the account locks.")
+            raise CredentialRefused(
+                f"{self.server} refused {name}: {why}.",
+                "Check bind and password in trust.yml before the account locks.",
+            )
         if code in (51, 52):  # busy, unavailable
             raise Unreachable(f"{self.server} is not taking logins just now.", "Try later, or name a second server.")
-        raise Broken(f"{self.server} did not answer the login of {name} as expected: "
-                     f"code {clean(code)} {clean(result.get('description', ''))} {text}".rstrip() + ".",
-                     "Is this the right server and port?")
+        raise Broken(
+            f"{self.server} did not answer the login of {name} as expected: "
+            f"code {clean(code)} {clean(result.get('description', ''))} {text}".rstrip()
+            + ".",
+            "Is this the right server and port?",
+        )
 
     def _close(self, conn: Connection) -> None:
         self._timer.cancel()
@@ -250,13 +274,15 @@ class _Link:
         """End the connection; never raises."""
         self._close(self._conn)
 
-    def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
-               security: bool = False) -> Found:
+    def search(
+        self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub", security: bool = False
+    ) -> Found:
         """One whole search, see `Directory.search`. After the connection is lost every search is unknown."""
         return self._searcher.search(base, filter, attributes, scope, security)
 
-    def _encode(self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool,
-                cookie: bytes) -> tuple[int, bytes]:
+    def _encode(
+        self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool, cookie: bytes
+    ) -> tuple[int, bytes]:
         """One search request as it goes over the line, with its number."""
         from ldap3 import BASE, LEVEL, SUBTREE
         from ldap3.operation.search import search_operation

@@ -49,8 +49,14 @@ class Searcher:
         sent, why, absent, referrals = self._pages(base, filter, attributes, scope, security)
         return Found([self._whole(dn, attrs) for dn, attrs in sent], why, absent, referrals)
 
-    def _pages(self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool,
-               ) -> tuple[list[Sent], Unknown | None, bool, tuple[str, ...]]:
+    def _pages(
+        self,
+        base: str,
+        filter: str,
+        attributes: Sequence[str],
+        scope: str,
+        security: bool,
+    ) -> tuple[list[Sent], Unknown | None, bool, tuple[str, ...]]:
         entries: list[Sent] = []
         referrals: list[str] = []
         cookie, seen, why, absent = b"", 0, self._lost, False
@@ -67,8 +73,9 @@ class Searcher:
                 absent = True
             elif end.code == 10:
                 referrals.extend(clean(r) for r in end.referrals[:MAX_REFERRALS])
-                why = Unknown(Reason.NOT_SUPPORTED,
-                              f"it lives on another server ({', '.join(referrals)}), which is not asked")
+                why = Unknown(
+                    Reason.NOT_SUPPORTED, f"it lives on another server ({', '.join(referrals)}), which is not asked"
+                )
             elif end.code != 0:
                 why = refusal(end, base)
             elif cookie and len(entries) == seen:  # a page with nothing on it, and more promised
@@ -79,8 +86,9 @@ class Searcher:
             break
         return entries, why, absent, tuple(referrals)
 
-    def _page(self, question: tuple[str, str, Sequence[str], str, bool, bytes], entries: list[Sent],
-              referrals: list[str]) -> tuple[wire.Done, bytes]:
+    def _page(
+        self, question: tuple[str, str, Sequence[str], str, bool, bytes], entries: list[Sent], referrals: list[str]
+    ) -> tuple[wire.Done, bytes]:
         """Ask, and read answers until the page's end → (result, next cookie). Raises `Garbled` or `_Ended`.
 
         Entries go to `entries` as they come, so that what was read before a break is kept.

@@ -11,12 +11,23 @@ from agent.derive.places import base_dn, named, school_units, seen_units
 from agent.facttypes import BOOL, INT, STR, TIME, Field, ListOf, Record, derived
 from agent.model import Partial, Reason, School, Unknown
 
-_SEEN = {"sid": Field(STR, "security identifier"), "dn": Field(STR, "distinguished name"),
-         "name": Field(STR, "login name, without the $ of a computer")}
-ACCOUNT = Record({**_SEEN, "upn": Field(STR, "sign-in name", True), "enabled": Field(BOOL, "may sign in"),
-                  "password_never_expires": Field(BOOL, "password never expires"),
-                  "has_mail": Field(BOOL, "has an e-mail address"),
-                  "last_logon": Field(TIME, "last sign-in; absent: never", True)}, "sid", "name")
+_SEEN = {
+    "sid": Field(STR, "security identifier"),
+    "dn": Field(STR, "distinguished name"),
+    "name": Field(STR, "login name, without the $ of a computer"),
+}
+ACCOUNT = Record(
+    {
+        **_SEEN,
+        "upn": Field(STR, "sign-in name", True),
+        "enabled": Field(BOOL, "may sign in"),
+        "password_never_expires": Field(BOOL, "password never expires"),
+        "has_mail": Field(BOOL, "has an e-mail address"),
+        "last_logon": Field(TIME, "last sign-in; absent: never", True),
+    },
+    "sid",
+    "name",
+)
 OBJECT = Record(_SEEN, "sid", "name")
 DEFAULTS = Record({"users": Field(STR, "distinguished name"), "computers": Field(STR, "distinguished name")})
 
@@ -58,8 +69,9 @@ def school_groups(view: View) -> Any:
     return _below(view, "groups", "schools_ou", OBJECT)
 
 
-@derived("school_computers", ListOf(OBJECT, "dn"), "ad", reads=("computers", "ous", "domain"),
-         parameters=("schools_ou",))
+@derived(
+    "school_computers", ListOf(OBJECT, "dn"), "ad", reads=("computers", "ous", "domain"), parameters=("schools_ou",)
+)
 def school_computers(view: View) -> Any:
     """Computers in the OUs of schools."""
     return _below(view, "computers", "schools_ou", OBJECT)
@@ -71,8 +83,13 @@ def leavers(view: View) -> Any:
     return _below(view, "users", "leavers_ou", ACCOUNT)
 
 
-@derived("personal_accounts", ListOf(ACCOUNT, "dn"), "ad", reads=("users", "ous", "domain"),
-         parameters=("service_account_ou",))
+@derived(
+    "personal_accounts",
+    ListOf(ACCOUNT, "dn"),
+    "ad",
+    reads=("users", "ous", "domain"),
+    parameters=("service_account_ou",),
+)
 def personal_accounts(view: View) -> Any:
     """Accounts outside the OU of service accounts."""
     return _below(view, "users", "service_account_ou", ACCOUNT, inside=False)
@@ -113,8 +130,14 @@ def _directory_schools(view: View) -> list[tuple[School, list[str] | None]]:
     return [(s, school_units(s, view)) for s in view.schools]
 
 
-PLACE = Record({"name": Field(STR, "`missing: CODE`, `extra: NAME`, or the school's code"),
-                "right": Field(BOOL, "there, and meant to be there")}, "name", "name")
+PLACE = Record(
+    {
+        "name": Field(STR, "`missing: CODE`, `extra: NAME`, or the school's code"),
+        "right": Field(BOOL, "there, and meant to be there"),
+    },
+    "name",
+    "name",
+)
 
 
 @derived("school_places", ListOf(PLACE), "ad", reads=("ous", "domain"), parameters=("schools_ou",), schools=True)
@@ -131,8 +154,9 @@ def school_places(view: View) -> Any:
         places = units or [names.normal(f"OU={code}") + "," + top]
         claimed.update(places)
         gone = [p for p in places if p not in seen]
-        out.append({"name": f"missing: {code}" if gone else code,
-                    "right": why if gone and why is not None else not gone})
+        out.append(
+            {"name": f"missing: {code}" if gone else code, "right": why if gone and why is not None else not gone}
+        )
     for unit in view.items("ous")[0]:
         place = unit.get("dn")
         if not isinstance(place, str):
@@ -142,12 +166,25 @@ def school_places(view: View) -> Any:
     return _list(out, why)
 
 
-UNIT = Record({"dn": Field(STR, "where it should be"), "name": Field(STR, "`OU=CODE: NAME`"),
-               "there": Field(BOOL, "the OU exists")}, "dn", "name")
+UNIT = Record(
+    {
+        "dn": Field(STR, "where it should be"),
+        "name": Field(STR, "`OU=CODE: NAME`"),
+        "there": Field(BOOL, "the OU exists"),
+    },
+    "dn",
+    "name",
+)
 
 
-@derived("school_units", ListOf(UNIT, "dn"), "ad", reads=("ous", "domain"),
-         parameters=("schools_ou", "required_school_ous"), schools=True)
+@derived(
+    "school_units",
+    ListOf(UNIT, "dn"),
+    "ad",
+    reads=("ous", "domain"),
+    parameters=("schools_ou", "required_school_ous"),
+    schools=True,
+)
 def school_units_required(view: View) -> Any:
     """The OUs that each school's OU should hold. A school without an OU has none of them: see `school_places`."""
     top = named(view, "schools_ou")

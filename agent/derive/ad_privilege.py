@@ -26,27 +26,40 @@ FOREST_GROUPS: dict[str, str | int] = {"schema_admins": 518, "enterprise_admins"
 PROTECTED_USERS = 525
 _NAMES = (*GROUPS, *FOREST_GROUPS)
 
-MEMBER = Record({
-    "sid": Field(STR, "security identifier (for somebody from elsewhere: as the directory names them)"),
-    "dn": Field(STR, "distinguished name"),
-    "name": Field(STR, "login name"),
-    "rid": Field(INT, "last part of the SID: 500 is the built-in administrator; absent: from elsewhere", True),
-    "kind": Field(Enum(("user", "computer", "service", "foreign"))),
-    "groups": Field(ListOf(Enum(_NAMES)), "the powerful groups, direct or nested"),
-    "through": Field(ListOf(STR), "names of the groups that lead there, outermost first, one text for each way in"),
-    "enabled": Field(BOOL, "may sign in"),
-    "last_logon": Field(TIME, "last sign-in; absent: never", True),
-    "created": Field(TIME, "when the account was made"),
-    "password_last_set": Field(TIME, "when the password was set; absent: must be changed", True),
-    "password_never_expires": Field(BOOL, "password never expires"),
-    "preauth_not_required": Field(BOOL, "skips Kerberos pre-authentication"),
-    "not_delegated": Field(BOOL, "sensitive and cannot be delegated"),
-    "has_mail": Field(BOOL, "has an e-mail address"),
-    "spns": Field(ListOf(STR), "service principal names"),
-    "protected": Field(BOOL, "member of Protected Users, direct or nested"),
-}, "sid", "name")
-_COPIED = ("enabled", "last_logon", "created", "password_last_set", "password_never_expires", "preauth_not_required",
-           "not_delegated", "has_mail", "spns")
+MEMBER = Record(
+    {
+        "sid": Field(STR, "security identifier (for somebody from elsewhere: as the directory names them)"),
+        "dn": Field(STR, "distinguished name"),
+        "name": Field(STR, "login name"),
+        "rid": Field(INT, "last part of the SID: 500 is the built-in administrator; absent: from elsewhere", True),
+        "kind": Field(Enum(("user", "computer", "service", "foreign"))),
+        "groups": Field(ListOf(Enum(_NAMES)), "the powerful groups, direct or nested"),
+        "through": Field(ListOf(STR), "names of the groups that lead there, outermost first, one text for each way in"),
+        "enabled": Field(BOOL, "may sign in"),
+        "last_logon": Field(TIME, "last sign-in; absent: never", True),
+        "created": Field(TIME, "when the account was made"),
+        "password_last_set": Field(TIME, "when the password was set; absent: must be changed", True),
+        "password_never_expires": Field(BOOL, "password never expires"),
+        "preauth_not_required": Field(BOOL, "skips Kerberos pre-authentication"),
+        "not_delegated": Field(BOOL, "sensitive and cannot be delegated"),
+        "has_mail": Field(BOOL, "has an e-mail address"),
+        "spns": Field(ListOf(STR), "service principal names"),
+        "protected": Field(BOOL, "member of Protected Users, direct or nested"),
+    },
+    "sid",
+    "name",
+)
+_COPIED = (
+    "enabled",
+    "last_logon",
+    "created",
+    "password_last_set",
+    "password_never_expires",
+    "preauth_not_required",
+    "not_delegated",
+    "has_mail",
+    "spns",
+)
 _ELSEWHERE = Unknown(Reason.NOT_SUPPORTED, "the account belongs to another domain")
 
 
@@ -139,8 +152,15 @@ def _elsewhere(web: Web, place: str, holder: str) -> dict[str, Any] | None:
         web.doubt(Unknown(Reason.PERMISSION, f"see {place}, a member of {holder}"))
         return None
     sid = names.first(place)
-    return {"sid": place if outside else sid, "dn": place, "name": sid, "rid": None, "kind": "foreign",
-            **dict.fromkeys(_COPIED, _ELSEWHERE), "protected": _ELSEWHERE}
+    return {
+        "sid": place if outside else sid,
+        "dn": place,
+        "name": sid,
+        "rid": None,
+        "kind": "foreign",
+        **dict.fromkeys(_COPIED, _ELSEWHERE),
+        "protected": _ELSEWHERE,
+    }
 
 
 def _members(view: View, wanted: Mapping[str, str | int]) -> Any:
@@ -204,9 +224,16 @@ def forest_admins(view: View) -> Any:
     return _members(view, FOREST_GROUPS)
 
 
-NESTED = Record({"sid": Field(STR, "security identifier"), "dn": Field(STR, "distinguished name"),
-                 "name": Field(STR, "login name"), "through": Field(STR, "names of the groups on the way")},
-                "sid", "name")
+NESTED = Record(
+    {
+        "sid": Field(STR, "security identifier"),
+        "dn": Field(STR, "distinguished name"),
+        "name": Field(STR, "login name"),
+        "through": Field(STR, "names of the groups on the way"),
+    },
+    "sid",
+    "name",
+)
 
 
 @derived("groups_in_domain_admins", ListOf(NESTED), "ad", reads=_READS)

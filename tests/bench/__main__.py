@@ -42,8 +42,10 @@ def main(names: list[str]) -> int:
         print(f"no such measurement: {', '.join(unknown)}; there are {', '.join(ALL)}.", file=sys.stderr)
         return 2
     load = os.getloadavg()[0]
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} before we began"
-          + (" (busy: numbers are too low)" if load > 0.5 else ""))
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} before we began"
+        + (" (busy: numbers are too low)" if load > 0.5 else "")
+    )
     out: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(load, 2)}
     for name in names or ALL:
         print(f"\n== {name}")

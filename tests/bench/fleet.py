@@ -42,8 +42,14 @@ def policy(controls: int = CONTROLS) -> tuple[Policy, int]:
         again = shipped[i % len(shipped)]
         file = again.file.model_copy(update={"id": f"{again.id}-again{i // len(shipped)}"})
         chosen[file.id] = replace(again, file=file)
-    profile = ProfileFile.model_validate({"id": "bench", "title": "bench", "controls": [f"{PLATFORM}.*"],
-                                          "parameters": _parameters(chosen.values(), loaded)})
+    profile = ProfileFile.model_validate(
+        {
+            "id": "bench",
+            "title": "bench",
+            "controls": [f"{PLATFORM}.*"],
+            "parameters": _parameters(chosen.values(), loaded),
+        }
+    )
     doc = Document({}, "bench", {})
     return Policy(chosen, {"bench": (profile, doc)}, loaded.site), len(shipped)
 
@@ -62,8 +68,10 @@ def _parameters(controls: Any, loaded: Policy) -> dict[str, Any]:
 
 def schools(number: int = SCHOOLS) -> list[School]:
     """Schools with codes of their own."""
-    return [School(f"s{i:02d}", f"School {i}", f"S{i:02d}", phase="primary" if i % 3 else "secondary")
-            for i in range(number)]
+    return [
+        School(f"s{i:02d}", f"School {i}", f"S{i:02d}", phase="primary" if i % 3 else "secondary")
+        for i in range(number)
+    ]
 
 
 def rules(policy_: Policy, school: School) -> Sequence[Rule]:
@@ -105,7 +113,7 @@ def _mixed(given: Sequence[Any], ftype: Any, rng: random.Random) -> Any:
     if isinstance(ftype, Record):
         pool: dict[str, list[Any]] = {}
         for record in given:
-            for field, v in (record.items() if isinstance(record, dict) else ()):
+            for field, v in record.items() if isinstance(record, dict) else ():
                 pool.setdefault(field, []).append(v)
         return {field: rng.choice(values) for field, values in pool.items()}
     if isinstance(value, list):
@@ -114,8 +122,15 @@ def _mixed(given: Sequence[Any], ftype: Any, rng: random.Random) -> Any:
     return value
 
 
-def hosts(number: int, pools: dict[str, list[Reading]], schools_: Sequence[School], *, seed: int = 2,
-          alike: int = 0, apart: int = 1) -> Iterator[Evidence]:
+def hosts(
+    number: int,
+    pools: dict[str, list[Reading]],
+    schools_: Sequence[School],
+    *,
+    seed: int = 2,
+    alike: int = 0,
+    apart: int = 1,
+) -> Iterator[Evidence]:
     """Evidence of that many hosts, one after the other, read `apart` seconds from each other.
 
     A fact's more common readings are the first of its pool (half of the fleet has one of the first few). With

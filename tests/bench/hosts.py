@@ -52,11 +52,15 @@ def _rounds(lab: HostLab, folder: Path, number: int) -> dict[str, Any]:
     planner = _planner(lab, folder)
     jobs = planner.jobs(Selection())
     ways: dict[str, Callable[[int], None]] = {
-        "A": lambda _: _ssh(lab, jobs), "B": lambda _: _collect(jobs, folder), "C": lambda i: _scan(planner, folder, i)
+        "A": lambda _: _ssh(lab, jobs),
+        "B": lambda _: _collect(jobs, folder),
+        "C": lambda i: _scan(planner, folder, i),
     }
     _ssh(lab, jobs[:AT_ONCE])  # warm: images in the page cache, sudo and sshd started once
-    print(f"{'round':>6}{'A hosts/s':>12}{'B hosts/s':>12}{'C hosts/s':>12}{'B/A':>8}{'C/A':>8}"
-          f"{'CPU ms a host: A':>19}{'B':>7}{'C':>7}")
+    print(
+        f"{'round':>6}{'A hosts/s':>12}{'B hosts/s':>12}{'C hosts/s':>12}{'B/A':>8}{'C/A':>8}"
+        f"{'CPU ms a host: A':>19}{'B':>7}{'C':>7}"
+    )
     pace: dict[str, list[float]] = {w: [] for w in ways}
     cost: dict[str, list[float]] = {w: [] for w in ways}
     began, done = time.monotonic(), 0
@@ -68,8 +72,11 @@ def _rounds(lab: HostLab, folder: Path, number: int) -> dict[str, Any]:
             pace[way].append(number / (time.perf_counter() - start))
             cost[way].append((_cpu() - cpu) / number * 1e3)
         a, b, c = (pace[w][-1] for w in "ABC")
-        print(f"{done:>6}{a:>12.2f}{b:>12.2f}{c:>12.2f}{b / a:>8.2f}{c / a:>8.2f}"
-              f"{cost['A'][-1]:>19.0f}{cost['B'][-1]:>7.0f}{cost['C'][-1]:>7.0f}", flush=True)
+        print(
+            f"{done:>6}{a:>12.2f}{b:>12.2f}{c:>12.2f}{b / a:>8.2f}{c / a:>8.2f}"
+            f"{cost['A'][-1]:>19.0f}{cost['B'][-1]:>7.0f}{cost['C'][-1]:>7.0f}",
+            flush=True,
+        )
     out: dict[str, Any] = {"hosts": number, "rounds": done}
     for way, words in WAYS.items():
         out[way] = {"hosts_per_second": _three(pace[way]), "own_cpu_ms_per_host": _three(cost[way])}
@@ -101,7 +108,8 @@ def _planner(lab: HostLab, folder: Path) -> Planner:
     (folder / "hosts.ini").write_text(lab.inventory.read_text(encoding="utf-8"), encoding="utf-8")
     school = {"name": "Oakfield", "code": "OAK", "inventory": "hosts.ini"}
     (folder / "trust.yml").write_text(
-        json.dumps({"name": "Bench", "profile": "bench", "schools": {"oak": school}}), encoding="utf-8")
+        json.dumps({"name": "Bench", "profile": "bench", "schools": {"oak": school}}), encoding="utf-8"
+    )
     profile = {"id": "bench", "extends": ["core"], "parameters": dict(HostLab.SITE_PARAMETERS)}
     (folder / "profiles" / "bench.yml").write_text(json.dumps(profile), encoding="utf-8")
     planner = Planner(trust.load(folder), load_policy(folder))
@@ -116,8 +124,9 @@ def _ssh(lab: HostLab, jobs: Sequence[Job]) -> None:
     def one(job: Job) -> tuple[bytes, str]:
         nonce = new_nonce()
         script = payload({**linux.sections_for(job.wanted), "ids": []}, nonce)
-        done = subprocess.run(["ssh", *options, job.target.name, COMMAND], input=script, capture_output=True,
-                              timeout=SECONDS, check=False)
+        done = subprocess.run(
+            ["ssh", *options, job.target.name, COMMAND], input=script, capture_output=True, timeout=SECONDS, check=False
+        )
         return done.stdout, nonce
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

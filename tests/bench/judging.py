@@ -30,14 +30,18 @@ def run(hosts: int = HOSTS) -> dict[str, Any]:
     made = {id(r) for rules in baselines.values() for r in rules}
     spread = sorted(len(p) for p in pools.values())
     print(f"goal: {GOAL}")
-    print(f"{len(policy.controls)} controls ({shipped} shipped, the rest shipped ones again under other ids), "
-          f"{len(pools)} facts of {spread[0]} to {spread[-1]} different readings, {len(schools)} schools, "
-          f"{len(made)} rules made for them")
+    print(
+        f"{len(policy.controls)} controls ({shipped} shipped, the rest shipped ones again under other ids), "
+        f"{len(pools)} facts of {spread[0]} to {spread[-1]} different readings, {len(schools)} schools, "
+        f"{len(made)} rules made for them"
+    )
     out: dict[str, Any] = {"hosts": hosts, "controls": len(policy.controls), "shipped": shipped}
     out["yardstick_us"] = round(_yardstick(), 2)
     print(f"yardstick: {out['yardstick_us']:.2f} µs\n")
-    print(f"{'evaluations a CPU second':41}{'hosts':>7}{'CPU s':>7}{'wall s':>8}"
-          f"{'all':>12}{'median':>12}{'fastest tenth':>15}")
+    print(
+        f"{'evaluations a CPU second':41}{'hosts':>7}{'CPU s':>7}{'wall s':>8}"
+        f"{'all':>12}{'median':>12}{'fastest tenth':>15}"
+    )
     rows = (
         ("at_once", "300 images, all read in one second", hosts // 3, schools[:1], 300, 0),
         ("images", "300 images, each host at its own second", hosts // 3, schools[:1], 300, 1),
@@ -53,9 +57,14 @@ def run(hosts: int = HOSTS) -> dict[str, Any]:
         paces = sorted((one / p for p in pieces), reverse=True)
         whole, median, fast = number / cpu, paces[len(paces) // 2], paces[len(paces) // 10]
         print(f"{words:41}{size:7,}{cpu:7.2f}{wall:8.2f}{whole:12,.0f}{median:12,.0f}{fast:15,.0f}", flush=True)
-        out[name] = {"hosts": size, "cpu_seconds": round(cpu, 2), "wall_seconds": round(wall, 2),
-                     "per_second": round(whole), "per_second_median": round(median),
-                     "per_second_fastest_tenth": round(fast)}
+        out[name] = {
+            "hosts": size,
+            "cpu_seconds": round(cpu, 2),
+            "wall_seconds": round(wall, 2),
+            "per_second": round(whole),
+            "per_second_median": round(median),
+            "per_second_fastest_tenth": round(fast),
+        }
     print("verdicts of the last row: " + ", ".join(f"{n:,} {v}" for v, n in verdicts.most_common()))
     started = time.process_time()
     for i in range(500):
@@ -80,8 +89,9 @@ def _yardstick() -> float:
     return (time.process_time() - began) * 5
 
 
-def _judge(evidence: Iterator[Evidence], baselines: dict[str, Sequence[Rule]], schools: dict[str, School]
-           ) -> tuple[list[float], float, Counter[str]]:
+def _judge(
+    evidence: Iterator[Evidence], baselines: dict[str, Sequence[Rule]], schools: dict[str, School]
+) -> tuple[list[float], float, Counter[str]]:
     """Judge host after host as a scan does → (CPU seconds of each piece, wall seconds, how often each verdict)."""
     wall, pieces = 0.0, []
     verdicts: Counter[str] = Counter()

@@ -149,7 +149,7 @@ class Scene:
                 scene.tries[name] += 1
             return real(rules, username, key)
 
-        ssh_server._Rules.check_auth_publickey = check  # type: ignore[method-assign]
+        ssh_server._Rules.check_auth_publickey = check  # type: ignore[method-assign,assignment]
         self._stack.callback(setattr, ssh_server._Rules, "check_auth_publickey", real)
 
     # ------------------------------------------------------------------------------------------------ for one test

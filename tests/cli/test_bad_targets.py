@@ -394,8 +394,7 @@ def test_a_fault_of_our_own_costs_one_target(
 ) -> None:
     """Exit code 2, and it is told; the other targets are saved, and nothing of this one is a verdict."""
     from agent.facts import linux
-
-    real = linux.parse
+    from agent.facts.linux.answer import parse as real
 
     def parse(output: Any, nonce: str, limits: Any) -> Any:
         if b"hostile" in output.stdout:

@@ -59,8 +59,12 @@ def server(files: Files) -> Iterator[DirectoryServer]:
         *({"dn": dn, "attributes": {"objectClass": ["top", "user"], "sAMAccountName": [f"user{n}"]}}
           for n, dn in enumerate(people)),
     ]  # fmt: skip
-    with DirectoryServer(load_entries(documents), {SVC: PASSWORD}, *files.server,
-                         referrals={f"CN=Elsewhere,{BASE}": "ldap://other.example"}) as running:
+    with DirectoryServer(
+        load_entries(documents),
+        {SVC: PASSWORD},
+        *files.server,
+        referrals={f"CN=Elsewhere,{BASE}": "ldap://other.example"},
+    ) as running:
         yield running
 
 

@@ -16,10 +16,20 @@ load_all()
 
 D, S = "DC=x,DC=example", "S-1-5-21-1-2-3"
 NO_RIGHT = Unknown(Reason.PERMISSION, "see it")
-RIDS = {"Domain Admins": 512, "Group Policy Creator Owners": 520, "Protected Users": 525, "Schema Admins": 518,
-        "Enterprise Admins": 519}
-BUILTIN = {"Administrators": 544, "Account Operators": 548, "Server Operators": 549, "Print Operators": 550,
-           "Backup Operators": 551}
+RIDS = {
+    "Domain Admins": 512,
+    "Group Policy Creator Owners": 520,
+    "Protected Users": 525,
+    "Schema Admins": 518,
+    "Enterprise Admins": 519,
+}
+BUILTIN = {
+    "Administrators": 544,
+    "Account Operators": 548,
+    "Server Operators": 549,
+    "Print Operators": 550,
+    "Backup Operators": 551,
+}
 
 
 def group(name: str, *members: str, sid: str = "") -> dict[str, Any]:
@@ -30,15 +40,28 @@ def group(name: str, *members: str, sid: str = "") -> dict[str, Any]:
 
 
 def user(name: str, rid: int, primary: int = 513, **more: Any) -> dict[str, Any]:
-    return {"sid": f"{S}-{rid}", "rid": rid, "dn": f"CN={name},{D}", "name": name, "primary_group": primary,
-            "enabled": True, **more}
+    return {
+        "sid": f"{S}-{rid}",
+        "rid": rid,
+        "dn": f"CN={name},{D}",
+        "name": name,
+        "primary_group": primary,
+        "enabled": True,
+        **more,
+    }
 
 
 def view(*groups: dict[str, Any], users: Any = (), schools: Any = (), parameters: Any = None, **facts: Any) -> View:
     have = {g["name"] for g in groups}
     rest = [group(n) for n in (*RIDS, *BUILTIN) if n not in have]
-    whole = {"domain": {"sid": S, "dn": D}, "groups": [*groups, *rest], "users": list(users), "computers": [],
-             "service_accounts": [], **facts}
+    whole = {
+        "domain": {"sid": S, "dn": D},
+        "groups": [*groups, *rest],
+        "users": list(users),
+        "computers": [],
+        "service_accounts": [],
+        **facts,
+    }
     readings = {n: Reading(v) for n, v in whole.items()}
     return View("ad", readings, datetime(2026, 11, 1, tzinfo=UTC), parameters or {}, schools)
 
@@ -68,8 +91,12 @@ def test_a_built_in_groups_number_is_no_primary_group() -> None:
 
 
 def test_protected_users_count_nested() -> None:
-    looked = view(group("Domain Admins", "anna", "bert"), group("Protected Users", "Safe"), group("Safe", "anna"),
-                  users=[user("anna", 1101), user("bert", 1102)])
+    looked = view(
+        group("Domain Admins", "anna", "bert"),
+        group("Protected Users", "Safe"),
+        group("Safe", "anna"),
+        users=[user("anna", 1101), user("bert", 1102)],
+    )
     assert {m["name"]: m["protected"] for m in looked.get("privileged_members")} == {"anna": True, "bert": False}
 
 
@@ -78,7 +105,9 @@ def test_somebody_from_another_domain_is_a_member_of_whom_little_is_known() -> N
     administrators = {**group("Administrators"), "members": [foreign, "CN=eve,DC=other,DC=example"]}
     value = view(administrators).get("privileged_members")
     assert [(m["name"], m["kind"], m["rid"]) for m in value] == [
-        ("S-1-5-21-9-9-9-1105", "foreign", None), ("eve", "foreign", None)]
+        ("S-1-5-21-9-9-9-1105", "foreign", None),
+        ("eve", "foreign", None),
+    ]
     assert all(isinstance(m["enabled"], Unknown) for m in value)
 
 
@@ -111,7 +140,10 @@ def test_school_places_and_units() -> None:
     wanted = {"schools_ou": "OU=Schools, {base_dn}", "required_school_ous": ["Staff", "Groups"]}
     looked = view(ous=ous, schools=trust, parameters=wanted)
     assert {p["name"]: p["right"] for p in looked.get("school_places")} == {
-        "OAK": True, "missing: WIL": False, "extra: Old": False}
+        "OAK": True,
+        "missing: WIL": False,
+        "extra: Old": False,
+    }
     units = {u["name"]: u["there"] for u in looked.get("school_units")}
     assert units == {"OU=OAK: Staff": True, "OU=OAK: Groups": False}
 

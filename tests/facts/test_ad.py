@@ -41,24 +41,33 @@ class Recorded:
         self.case = case
         self.asked: list[tuple[str, str, tuple[str, ...]]] = []
 
-    def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
-               security: bool = False) -> Found:
+    def search(
+        self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub", security: bool = False
+    ) -> Found:
         self.asked.append((base, filter, tuple(attributes)))
         if base == "":
-            names = {"defaultnamingcontext": "domain", "configurationnamingcontext": "config",
-                     "schemanamingcontext": "schema", "rootdomainnamingcontext": "domain"}
+            names = {
+                "defaultnamingcontext": "domain",
+                "configurationnamingcontext": "config",
+                "schemanamingcontext": "schema",
+                "rootdomainnamingcontext": "domain",
+            }
             return Found([Entry("", {a: [CONTEXTS[n].encode()] for a, n in names.items()})])
         if filter.startswith("(|(lDAPDisplayName="):
             have = [a.split("=")[1] for a in filter[2:-1].strip("()").split(")(")]
             have = [a for a in have if a not in self.case["lacks"]]
             return Found([Entry(a, {"ldapdisplayname": [a.encode()]}) for a in have])
-        name = next(n for n, s in SEARCHES.items()
-                    if (s.base.format(**CONTEXTS), s.filter, s.scope) == (base, filter, scope))
+        name = next(
+            n for n, s in SEARCHES.items() if (s.base.format(**CONTEXTS), s.filter, s.scope) == (base, filter, scope)
+        )
         why = self.case.get("why", {}).get(name)
         asked = {a.lower() for a in attributes}
         entries = [
-            Entry(e["dn"], {k.lower(): [raw(x) for x in xs] for k, xs in e["attributes"].items() if k.lower() in asked},
-                  frozenset(e.get("cut", ())))
+            Entry(
+                e["dn"],
+                {k.lower(): [raw(x) for x in xs] for k, xs in e["attributes"].items() if k.lower() in asked},
+                frozenset(e.get("cut", ())),
+            )
             for e in self.case["answers"].get(name, ())
         ]
         return Found(entries, Unknown(Reason(why[0]), why[1]) if why else None, name in self.case.get("absent", ()))
@@ -150,12 +159,27 @@ def test_a_schema_that_cannot_be_searched_is_read_from_the_subschema() -> None:
                 found = super().search(base, filter, attributes, **more)
                 return Found([Entry("", {**found.entries[0].attributes, "subschemasubentry": [b"CN=Aggregate"]})])
             if base == "CN=Aggregate":
-                return Found([Entry(base, {"attributetypes": [
-                    b"( 1.2.3 NAME 'minPwdLength' SYNTAX '1' )", b"( 1.2.4 NAME ( 'objectSid' 'sid' ) SYNTAX '1' )"]})])
+                return Found(
+                    [
+                        Entry(
+                            base,
+                            {
+                                "attributetypes": [
+                                    b"( 1.2.3 NAME 'minPwdLength' SYNTAX '1' )",
+                                    b"( 1.2.4 NAME ( 'objectSid' 'sid' ) SYNTAX '1' )",
+                                ]
+                            },
+                        )
+                    ]
+                )
             return Found([]) if base == CONTEXTS["schema"] else super().search(base, filter, attributes, **more)
 
-    case = {"lacks": [], "answers": {"domain": [{"dn": BASE, "attributes": {
-        "objectSid": ["sid:S-1-5-21-1-2-3"], "minPwdLength": ["9"]}}]}}
+    case = {
+        "lacks": [],
+        "answers": {
+            "domain": [{"dn": BASE, "attributes": {"objectSid": ["sid:S-1-5-21-1-2-3"], "minPwdLength": ["9"]}}]
+        },
+    }
     domain = ad.collect(Subschema(case), ["domain"], Limits()).facts["domain"].value
     assert domain["min_password_length"] == 9
     assert domain["password_history"] == Unknown(Reason.NOT_SUPPORTED, "the directory's schema has no pwdHistoryLength")
@@ -192,8 +216,20 @@ def test_spans(raw_value: bytes, expected: float | None) -> None:
 
 @given(st.binary(max_size=120))
 def test_bent_values_raise_value_error_and_nothing_else(noise: bytes) -> None:
-    for read in (v.number, v.text, v.truth, v.filetime, v.generalized, v.minutes, v.days, v.sid, v.rid, v.guid,
-                 v.deletion_denied, v.gpo_links):
+    for read in (
+        v.number,
+        v.text,
+        v.truth,
+        v.filetime,
+        v.generalized,
+        v.minutes,
+        v.days,
+        v.sid,
+        v.rid,
+        v.guid,
+        v.deletion_denied,
+        v.gpo_links,
+    ):
         try:
             read(noise)
         except ValueError:

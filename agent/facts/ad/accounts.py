@@ -24,16 +24,28 @@ AES = 24
 DES = 3
 
 _SID = Take(STR, "security identifier", ("objectSid",), lambda r: v.sid(r.must("objectSid")))
-_RID = Take(INT, "last part of the SID: 500 is the built-in administrator in every language", ("objectSid",),
-            lambda r: v.rid(r.must("objectSid")))
+_RID = Take(
+    INT,
+    "last part of the SID: 500 is the built-in administrator in every language",
+    ("objectSid",),
+    lambda r: v.rid(r.must("objectSid")),
+)
 _DN = Take(STR, "distinguished name", (), lambda r: r.entry.dn)
 _PARENT = Take(STR, "distinguished name of the container", (), lambda r: dn.parent(r.entry.dn))
 _CREATED = Take(TIME, "when the object was made", ("whenCreated",), lambda r: v.generalized(r.must("whenCreated")))
 _NAME = Take(STR, "login name (sAMAccountName)", ("sAMAccountName",), lambda r: v.text(r.must("sAMAccountName")))
-_PRIMARY = Take(INT, "RID of the primary group, which no member list shows", ("primaryGroupID",),
-                lambda r: v.number(r.must("primaryGroupID")))
-_SYSTEM = Take(BOOL, "made by Windows itself", ("isCriticalSystemObject",),
-               lambda r: (raw := r.may("isCriticalSystemObject", "objectSid")) is not None and v.truth(raw))
+_PRIMARY = Take(
+    INT,
+    "RID of the primary group, which no member list shows",
+    ("primaryGroupID",),
+    lambda r: v.number(r.must("primaryGroupID")),
+)
+_SYSTEM = Take(
+    BOOL,
+    "made by Windows itself",
+    ("isCriticalSystemObject",),
+    lambda r: (raw := r.may("isCriticalSystemObject", "objectSid")) is not None and v.truth(raw),
+)
 
 
 def _bit(bit: int, doc: str, on: bool = True) -> Take:
@@ -82,56 +94,110 @@ def _strings(row: Row, name: str, guard: str = UAC) -> list[str]:
     return [v.text(raw) for raw in row.all(name, guard)]
 
 
-_LOGON = Take(TIME, "last sign-in as replicated (lastLogonTimestamp, which may lag 14 days); absent: never",
-              ("lastLogonTimestamp",), _logon, True)
-_CHANGED = Take(TIME, "when the password was set; absent: never, it must be changed at the next sign-in",
-                ("pwdLastSet",), _changed, True)
-_SPNS = Take(ListOf(STR), "service principal names", ("servicePrincipalName",),
-             lambda r: _strings(r, "servicePrincipalName", "sAMAccountName"))
-_DELEGATES = Take(ListOf(STR), "services it may act towards as somebody else", ("msDS-AllowedToDelegateTo",),
-                  lambda r: _strings(r, "msDS-AllowedToDelegateTo"))
-_SID_HISTORY = Take(ListOf(STR), "identities carried along from another domain", ("sIDHistory",),
-                    lambda r: [v.sid(bytes(raw)) for raw in r.all("sIDHistory", UAC)])
+_LOGON = Take(
+    TIME,
+    "last sign-in as replicated (lastLogonTimestamp, which may lag 14 days); absent: never",
+    ("lastLogonTimestamp",),
+    _logon,
+    True,
+)
+_CHANGED = Take(
+    TIME,
+    "when the password was set; absent: never, it must be changed at the next sign-in",
+    ("pwdLastSet",),
+    _changed,
+    True,
+)
+_SPNS = Take(
+    ListOf(STR),
+    "service principal names",
+    ("servicePrincipalName",),
+    lambda r: _strings(r, "servicePrincipalName", "sAMAccountName"),
+)
+_DELEGATES = Take(
+    ListOf(STR),
+    "services it may act towards as somebody else",
+    ("msDS-AllowedToDelegateTo",),
+    lambda r: _strings(r, "msDS-AllowedToDelegateTo"),
+)
+_SID_HISTORY = Take(
+    ListOf(STR),
+    "identities carried along from another domain",
+    ("sIDHistory",),
+    lambda r: [v.sid(bytes(raw)) for raw in r.all("sIDHistory", UAC)],
+)
 _ENABLED = _bit(0x2, "may sign in", on=False)
 _NO_PASSWORD = _bit(0x20, "may have an empty password whatever the policy says")
 _UNCONSTRAINED = _bit(0x80000, "trusted for unconstrained delegation")
 _TRANSITION = _bit(0x1000000, "may take on anybody's identity without their sign-in (protocol transition)")
-_DES_ONLY = Take(BOOL, "limited to the broken cipher DES", (UAC, "msDS-SupportedEncryptionTypes"),
-                 lambda r: bool(v.number(r.must(UAC)) & 0x200000) or bool((t := _types(r)) & DES and not t & ~DES))
-_AES = Take(BOOL, "the AES ciphers are named for its tickets", ("msDS-SupportedEncryptionTypes",),
-            lambda r: bool(_types(r) & AES))
+_DES_ONLY = Take(
+    BOOL,
+    "limited to the broken cipher DES",
+    (UAC, "msDS-SupportedEncryptionTypes"),
+    lambda r: bool(v.number(r.must(UAC)) & 0x200000) or bool((t := _types(r)) & DES and not t & ~DES),
+)
+_AES = Take(
+    BOOL,
+    "the AES ciphers are named for its tickets",
+    ("msDS-SupportedEncryptionTypes",),
+    lambda r: bool(_types(r) & AES),
+)
 
-USERS = Shape({
-    "sid": _SID, "rid": _RID, "dn": _DN, "parent": _PARENT, "name": _NAME,
-    "upn": Take(STR, "sign-in name (userPrincipalName)", ("userPrincipalName",), _upn, True),
-    "enabled": _ENABLED,
-    "created": _CREATED,
-    "expires": Take(TIME, "when the account expires; absent: never", ("accountExpires",), _expires, True),
-    "last_logon": _LOGON,
-    "password_last_set": _CHANGED,
-    "password_never_expires": _bit(0x10000, "password never expires"),
-    "password_not_required": _NO_PASSWORD,
-    "reversible_encryption": _bit(0x80, "password is stored so that it can be read back"),
-    "preauth_not_required": _bit(0x400000, "skips Kerberos pre-authentication"),
-    "des_only": _DES_ONLY,
-    "aes": _AES,
-    "smartcard_required": _bit(0x40000, "signs in with a smart card only"),
-    "not_delegated": _bit(0x100000, "sensitive and cannot be delegated"),
-    "unconstrained_delegation": _UNCONSTRAINED,
-    "protocol_transition": _TRANSITION,
-    "delegates_to": _DELEGATES,
-    "spns": _SPNS,
-    "primary_group": _PRIMARY,
-    "admin_count": Take(BOOL, "marked as an administrator (adminCount 1), now or once", ("adminCount",),
-                        lambda r: (raw := r.may("adminCount", UAC)) is not None and v.number(raw) == 1),
-    "sid_history": _SID_HISTORY,
-    "has_mail": Take(BOOL, "has an e-mail address", ("mail",), lambda r: r.may("mail", "sAMAccountName") is not None),
-    "mail_is_login": Take(BOOL, "e-mail address and sign-in name are the same; absent: one of them is missing",
-                          ("mail", "userPrincipalName"), _mail_is_login, True),
-    "password_in_text": Take(BOOL, "a note in the open seems to hold a password (the note itself is not kept)",
-                             ("description", "info", "comment"), _note),
-    "system": _SYSTEM,
-}, "sid", "name", ("logonCount", "badPwdCount"))
+USERS = Shape(
+    {
+        "sid": _SID,
+        "rid": _RID,
+        "dn": _DN,
+        "parent": _PARENT,
+        "name": _NAME,
+        "upn": Take(STR, "sign-in name (userPrincipalName)", ("userPrincipalName",), _upn, True),
+        "enabled": _ENABLED,
+        "created": _CREATED,
+        "expires": Take(TIME, "when the account expires; absent: never", ("accountExpires",), _expires, True),
+        "last_logon": _LOGON,
+        "password_last_set": _CHANGED,
+        "password_never_expires": _bit(0x10000, "password never expires"),
+        "password_not_required": _NO_PASSWORD,
+        "reversible_encryption": _bit(0x80, "password is stored so that it can be read back"),
+        "preauth_not_required": _bit(0x400000, "skips Kerberos pre-authentication"),
+        "des_only": _DES_ONLY,
+        "aes": _AES,
+        "smartcard_required": _bit(0x40000, "signs in with a smart card only"),
+        "not_delegated": _bit(0x100000, "sensitive and cannot be delegated"),
+        "unconstrained_delegation": _UNCONSTRAINED,
+        "protocol_transition": _TRANSITION,
+        "delegates_to": _DELEGATES,
+        "spns": _SPNS,
+        "primary_group": _PRIMARY,
+        "admin_count": Take(
+            BOOL,
+            "marked as an administrator (adminCount 1), now or once",
+            ("adminCount",),
+            lambda r: (raw := r.may("adminCount", UAC)) is not None and v.number(raw) == 1,
+        ),
+        "sid_history": _SID_HISTORY,
+        "has_mail": Take(
+            BOOL, "has an e-mail address", ("mail",), lambda r: r.may("mail", "sAMAccountName") is not None
+        ),
+        "mail_is_login": Take(
+            BOOL,
+            "e-mail address and sign-in name are the same; absent: one of them is missing",
+            ("mail", "userPrincipalName"),
+            _mail_is_login,
+            True,
+        ),
+        "password_in_text": Take(
+            BOOL,
+            "a note in the open seems to hold a password (the note itself is not kept)",
+            ("description", "info", "comment"),
+            _note,
+        ),
+        "system": _SYSTEM,
+    },
+    "sid",
+    "name",
+    ("logonCount", "badPwdCount"),
+)
 
 
 def _host(row: Row) -> str:
@@ -143,6 +209,7 @@ def _optional(name: str) -> Take:
     def read(row: Row) -> str | None:
         raw = row.may(name, UAC)
         return None if raw is None else v.text(raw)
+
     return Take(STR, name, (name,), read, True)
 
 
@@ -156,6 +223,7 @@ def _laps(name: str, doc: str) -> Take:
     def read(row: Row) -> str | None:
         raw = row.may(name, UAC)
         return None if raw is None else v.filetime(raw)
+
     return Take(TIME, doc, (name,), read, True)
 
 
@@ -169,42 +237,61 @@ def _laps_managed(row: Row) -> bool:
     return any(row.may(name, UAC) is not None for name in known)
 
 
-COMPUTERS = Shape({
-    "sid": _SID, "dn": _DN, "parent": _PARENT,
-    "name": Take(STR, "name of the computer", ("sAMAccountName",), _host),
-    "dns_name": _optional("dNSHostName"),
-    "enabled": _ENABLED,
-    "created": _CREATED,
-    "last_logon": _LOGON,
-    "password_last_set": _CHANGED,
-    "os": _optional("operatingSystem"),
-    "os_version": _optional("operatingSystemVersion"),
-    "os_build": Take(INT, "build number of Windows", ("operatingSystemVersion",), _build, True),
-    "domain_controller": Take(BOOL, "is a domain controller, read-only ones too", (UAC, "primaryGroupID"),
-                              lambda r: bool(v.number(r.must(UAC)) & 0x2000)
-                              or v.number(r.must("primaryGroupID")) in (516, 521)),
-    "password_not_required": _NO_PASSWORD,
-    "unconstrained_delegation": _UNCONSTRAINED,
-    "protocol_transition": _TRANSITION,
-    "delegates_to": _DELEGATES,
-    "acted_for": Take(BOOL, "other accounts may pretend to be anybody on it (resource-based delegation)",
-                      ("msDS-AllowedToActOnBehalfOfOtherIdentity",),
-                      lambda r: bool(r.all("msDS-AllowedToActOnBehalfOfOtherIdentity", UAC))),
-    "des_only": _DES_ONLY,
-    "primary_group": _PRIMARY,
-    "joined_by": Take(STR, "SID of the ordinary account that joined it; absent: an administrator did",
-                      ("ms-DS-CreatorSID",),
-                      lambda r: None if (raw := r.may("ms-DS-CreatorSID", UAC)) is None else v.sid(bytes(raw)), True),
-    "laps_managed": Take(BOOL, "its local administrator password is kept by LAPS of either generation", LAPS,
-                         _laps_managed),
-    "laps_expires": _laps(LAPS[0], "when Windows LAPS renews the password"),
-    "legacy_laps_expires": _laps(LAPS[1], "when the old LAPS renews the password"),
-    "spns": _SPNS,
-    "sid_history": _SID_HISTORY,
-}, "sid", "name", ("logonCount", "badPwdCount"))
+COMPUTERS = Shape(
+    {
+        "sid": _SID,
+        "dn": _DN,
+        "parent": _PARENT,
+        "name": Take(STR, "name of the computer", ("sAMAccountName",), _host),
+        "dns_name": _optional("dNSHostName"),
+        "enabled": _ENABLED,
+        "created": _CREATED,
+        "last_logon": _LOGON,
+        "password_last_set": _CHANGED,
+        "os": _optional("operatingSystem"),
+        "os_version": _optional("operatingSystemVersion"),
+        "os_build": Take(INT, "build number of Windows", ("operatingSystemVersion",), _build, True),
+        "domain_controller": Take(
+            BOOL,
+            "is a domain controller, read-only ones too",
+            (UAC, "primaryGroupID"),
+            lambda r: bool(v.number(r.must(UAC)) & 0x2000) or v.number(r.must("primaryGroupID")) in (516, 521),
+        ),
+        "password_not_required": _NO_PASSWORD,
+        "unconstrained_delegation": _UNCONSTRAINED,
+        "protocol_transition": _TRANSITION,
+        "delegates_to": _DELEGATES,
+        "acted_for": Take(
+            BOOL,
+            "other accounts may pretend to be anybody on it (resource-based delegation)",
+            ("msDS-AllowedToActOnBehalfOfOtherIdentity",),
+            lambda r: bool(r.all("msDS-AllowedToActOnBehalfOfOtherIdentity", UAC)),
+        ),
+        "des_only": _DES_ONLY,
+        "primary_group": _PRIMARY,
+        "joined_by": Take(
+            STR,
+            "SID of the ordinary account that joined it; absent: an administrator did",
+            ("ms-DS-CreatorSID",),
+            lambda r: None if (raw := r.may("ms-DS-CreatorSID", UAC)) is None else v.sid(bytes(raw)),
+            True,
+        ),
+        "laps_managed": Take(
+            BOOL, "its local administrator password is kept by LAPS of either generation", LAPS, _laps_managed
+        ),
+        "laps_expires": _laps(LAPS[0], "when Windows LAPS renews the password"),
+        "legacy_laps_expires": _laps(LAPS[1], "when the old LAPS renews the password"),
+        "spns": _SPNS,
+        "sid_history": _SID_HISTORY,
+    },
+    "sid",
+    "name",
+    ("logonCount", "badPwdCount"),
+)
 
-SERVICE_ACCOUNTS = Shape({"sid": _SID, "dn": _DN, "name": _NAME, "enabled": _ENABLED, "primary_group": _PRIMARY},
-                         "sid", "name")
+SERVICE_ACCOUNTS = Shape(
+    {"sid": _SID, "dn": _DN, "name": _NAME, "enabled": _ENABLED, "primary_group": _PRIMARY}, "sid", "name"
+)
 
 
 def _members(row: Row) -> list[str] | Partial:
@@ -214,11 +301,25 @@ def _members(row: Row) -> list[str] | Partial:
     return names
 
 
-GROUPS = Shape({
-    "sid": _SID, "rid": _RID, "dn": _DN, "parent": _PARENT, "name": _NAME,
-    "security": Take(BOOL, "grants rights (a security group, not only for mail)", ("groupType",),
-                     lambda r: bool(v.number(r.must("groupType")) & 0x80000000)),
-    "members": Take(ListOf(STR), "distinguished names of direct members, without those by primary group",
-                    ("member",), _members),
-    "system": _SYSTEM,
-}, "sid", "name", ("groupType",))
+GROUPS = Shape(
+    {
+        "sid": _SID,
+        "rid": _RID,
+        "dn": _DN,
+        "parent": _PARENT,
+        "name": _NAME,
+        "security": Take(
+            BOOL,
+            "grants rights (a security group, not only for mail)",
+            ("groupType",),
+            lambda r: bool(v.number(r.must("groupType")) & 0x80000000),
+        ),
+        "members": Take(
+            ListOf(STR), "distinguished names of direct members, without those by primary group", ("member",), _members
+        ),
+        "system": _SYSTEM,
+    },
+    "sid",
+    "name",
+    ("groupType",),
+)

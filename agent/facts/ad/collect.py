@@ -38,23 +38,32 @@ class Search:
 
 SEARCHES = {
     "domain": Search("{domain}", "(objectClass=*)", (domain.DOMAIN,)),
-    "partitions": Search("CN=Partitions,{config}", "(objectClass=*)", (domain.FOREST, domain.RECYCLE),
-                         extra=("uPNSuffixes",)),
+    "partitions": Search(
+        "CN=Partitions,{config}", "(objectClass=*)", (domain.FOREST, domain.RECYCLE), extra=("uPNSuffixes",)
+    ),
     "schema": Search("{schema}", "(objectClass=*)", (domain.SCHEMA,)),
-    "directory_service": Search("CN=Directory Service,CN=Windows NT,CN=Services,{config}", "(objectClass=*)",
-                                (domain.DIRECTORY_SERVICE,)),
+    "directory_service": Search(
+        "CN=Directory Service,CN=Windows NT,CN=Services,{config}", "(objectClass=*)", (domain.DIRECTORY_SERVICE,)
+    ),
     "users": Search("{domain}", "(&(objectCategory=person)(objectClass=user))", (accounts.USERS,), "sub"),
-    "computers": Search("{domain}", "(objectClass=computer)", (accounts.COMPUTERS, accounts.SERVICE_ACCOUNTS), "sub",
-                        extra=("objectCategory",)),
+    "computers": Search(
+        "{domain}",
+        "(objectClass=computer)",
+        (accounts.COMPUTERS, accounts.SERVICE_ACCOUNTS),
+        "sub",
+        extra=("objectCategory",),
+    ),
     "groups": Search("{domain}", "(objectClass=group)", (accounts.GROUPS,), "sub"),
     "ous": Search("{domain}", "(objectClass=organizationalUnit)", (domain.OUS,), "sub", security=True),
     # Where other accounts may not look, an object still shows its name and nothing else: ask for every class.
     "gpos": Search("CN=Policies,CN=System,{domain}", "(objectClass=*)", (domain.GPOS,), "one"),
     "trusts": Search("CN=System,{domain}", "(objectClass=trustedDomain)", (domain.TRUSTS,), "one"),
-    "password_container": Search("CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (),
-                                 extra=("objectClass",)),
-    "password_policies": Search("CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)",
-                                (domain.PASSWORD_POLICIES,), "one"),
+    "password_container": Search(
+        "CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (), extra=("objectClass",)
+    ),
+    "password_policies": Search(
+        "CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (domain.PASSWORD_POLICIES,), "one"
+    ),
 }
 
 
@@ -90,12 +99,20 @@ class Reader:
         """Which of the wanted attributes the forest has: its schema objects say so, or else the subschema entry."""
         clauses = "".join(f"(lDAPDisplayName={a})" for a in wanted)
         found = self.directory.search(self.contexts["schema"], f"(|{clauses})", ["lDAPDisplayName"], scope="one")
-        have = {raw.decode("ascii", "replace").lower() for e in found.entries
-                for raw in e.attributes.get("ldapdisplayname", ())}
+        have = {
+            raw.decode("ascii", "replace").lower()
+            for e in found.entries
+            for raw in e.attributes.get("ldapdisplayname", ())
+        }
         if (found.why is not None or not have) and subschema:
             found = self.directory.search(subschema, "(objectClass=*)", ["attributeTypes"], scope="base")
-            have = {name.decode("ascii", "replace").lower() for e in found.entries if not e.cut
-                    for raw in e.attributes.get("attributetypes", ()) for name in _attribute_names(raw)}
+            have = {
+                name.decode("ascii", "replace").lower()
+                for e in found.entries
+                if not e.cut
+                for raw in e.attributes.get("attributetypes", ())
+                for name in _attribute_names(raw)
+            }
         if found.why is not None or not have:
             why = found.why or Unknown(Reason.PERMISSION, "read it")
             self.failed = Unknown(why.reason, f"the schema: {why.detail}")
@@ -107,13 +124,22 @@ class Reader:
         if name not in self._found:
             search = SEARCHES[name]
             attributes = [a for a in search.attributes() if a.lower() not in self.lacks]
-            self._found[name] = self.directory.search(search.base.format(**self.contexts), search.filter, attributes,
-                                                      scope=search.scope, security=search.security)
+            self._found[name] = self.directory.search(
+                search.base.format(**self.contexts),
+                search.filter,
+                attributes,
+                scope=search.scope,
+                security=search.security,
+            )
         return self._found[name]
 
 
-_CONTEXTS = {"domain": "defaultNamingContext", "config": "configurationNamingContext",
-             "schema": "schemaNamingContext", "root": "rootDomainNamingContext"}
+_CONTEXTS = {
+    "domain": "defaultNamingContext",
+    "config": "configurationNamingContext",
+    "schema": "schemaNamingContext",
+    "root": "rootDomainNamingContext",
+}
 
 
 _TYPE_NAMES = re.compile(rb"NAME\s+(?:'([^']+)'|\(([^)]*)\))")
@@ -129,9 +155,11 @@ def _attribute_names(raw: bytes) -> list[bytes]:
 
 def _single(name: str, shape: Shape) -> Callable[[Reader], Any]:
     """A fact that is one object."""
+
     def read(reader: Reader) -> Any:
         row = _one(reader, name)
         return row if isinstance(row, Unknown) else shape.fill(row)
+
     return read
 
 
@@ -229,8 +257,13 @@ def _ous(reader: Reader) -> Any:
     return _list([domain.OUS.fill(r) for r in rows], why, "organisational units")
 
 
-def _classed(reader: Reader, name: str, shape: Shape, wanted: bytes, what: str,
-             ) -> tuple[list[dict[str, Any]], Unknown | None]:
+def _classed(
+    reader: Reader,
+    name: str,
+    shape: Shape,
+    wanted: bytes,
+    what: str,
+) -> tuple[list[dict[str, Any]], Unknown | None]:
     """Objects of one class among all that a container shows; one that hides its class may be one of them."""
     rows, why = _rows(reader, name)
     items = []
@@ -263,8 +296,9 @@ def _password_policies(reader: Reader) -> Any:
     base = SEARCHES["password_container"].base.format(**reader.contexts)
     if not found.entries or "objectclass" not in found.entries[0].attributes:
         return Unknown(Reason.PERMISSION, f"read {base}")
-    items, why = _classed(reader, "password_policies", domain.PASSWORD_POLICIES, b"msDS-PasswordSettings",
-                          f"every object in {base}")
+    items, why = _classed(
+        reader, "password_policies", domain.PASSWORD_POLICIES, b"msDS-PasswordSettings", f"every object in {base}"
+    )
     return Partial(tuple(items), why) if why is not None else items
 
 
@@ -280,31 +314,51 @@ class Source:
 
 
 FACTS: dict[str, Source] = {
-    "domain": Source(domain.DOMAIN.record(), ("domain",), _single("domain", domain.DOMAIN),
-                     "the domain object: password and lockout settings and more"),
+    "domain": Source(
+        domain.DOMAIN.record(),
+        ("domain",),
+        _single("domain", domain.DOMAIN),
+        "the domain object: password and lockout settings and more",
+    ),
     "forest": Source(domain.FOREST.record(), ("partitions",), _single("partitions", domain.FOREST), "the forest"),
-    "recycle_bin": Source(domain.RECYCLE.record(), ("partitions",), _single("partitions", domain.RECYCLE),
-                          "the directory's recycle bin"),
+    "recycle_bin": Source(
+        domain.RECYCLE.record(), ("partitions",), _single("partitions", domain.RECYCLE), "the directory's recycle bin"
+    ),
     "upn_suffixes": Source(ListOf(STR), ("partitions",), _suffixes, "sign-in suffixes registered beside the domain's"),
     "schema": Source(domain.SCHEMA.record(), ("schema",), _single("schema", domain.SCHEMA), "the schema"),
-    "directory_service": Source(domain.DIRECTORY_SERVICE.record(), ("directory_service",),
-                                _single("directory_service", domain.DIRECTORY_SERVICE), "forest-wide switches"),
+    "directory_service": Source(
+        domain.DIRECTORY_SERVICE.record(),
+        ("directory_service",),
+        _single("directory_service", domain.DIRECTORY_SERVICE),
+        "forest-wide switches",
+    ),
     "users": Source(ListOf(accounts.USERS.record(), "dn"), ("users",), _users, "accounts of people and services"),
     "computers": Source(ListOf(accounts.COMPUTERS.record(), "dn"), ("computers",), _computers, "computer accounts"),
-    "service_accounts": Source(ListOf(accounts.SERVICE_ACCOUNTS.record(), "dn"), ("computers",), _service_accounts,
-                               "managed service accounts"),
+    "service_accounts": Source(
+        ListOf(accounts.SERVICE_ACCOUNTS.record(), "dn"), ("computers",), _service_accounts, "managed service accounts"
+    ),
     "groups": Source(ListOf(accounts.GROUPS.record(), "dn"), ("groups",), _groups, "groups"),
     "ous": Source(ListOf(domain.OUS.record(), "dn"), ("ous",), _ous, "organisational units"),
     "gpos": Source(ListOf(domain.GPOS.record()), ("gpos",), _gpos, "group policy objects (what LDAP shows of them)"),
     "trusts": Source(ListOf(domain.TRUSTS.record()), ("trusts",), _trusts, "trusts with other domains"),
-    "password_policies": Source(ListOf(domain.PASSWORD_POLICIES.record()), ("password_container", "password_policies"),
-                                _password_policies, "fine-grained password policies",
-                                ("read CN=Password Settings Container,CN=System",)),
+    "password_policies": Source(
+        ListOf(domain.PASSWORD_POLICIES.record()),
+        ("password_container", "password_policies"),
+        _password_policies,
+        "fine-grained password policies",
+        ("read CN=Password Settings Container,CN=System",),
+    ),
 }
 
 for _name, _source in FACTS.items():
-    fact(_name, _source.type, PLATFORM, doc=_source.doc, rights=_source.rights,
-         source="; ".join(f"{SEARCHES[s].scope} {SEARCHES[s].base} {SEARCHES[s].filter}" for s in _source.searches))
+    fact(
+        _name,
+        _source.type,
+        PLATFORM,
+        doc=_source.doc,
+        rights=_source.rights,
+        source="; ".join(f"{SEARCHES[s].scope} {SEARCHES[s].base} {SEARCHES[s].filter}" for s in _source.searches),
+    )
 
 
 def plan(wanted: Sequence[str]) -> list[PlanStep]:
@@ -315,8 +369,10 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
             feeds.setdefault(search, []).append(name)
     if not feeds:
         return []
-    steps = [PlanStep("LDAP base search of the server's own object (rootDSE)"),
-             PlanStep("LDAP one-level search of the schema: which of the attributes below it has")]
+    steps = [
+        PlanStep("LDAP base search of the server's own object (rootDSE)"),
+        PlanStep("LDAP one-level search of the schema: which of the attributes below it has"),
+    ]
     for search, names in feeds.items():
         s = SEARCHES[search]
         rights = tuple(dict.fromkeys(r for n in names for r in FACTS[n].rights))
@@ -338,8 +394,6 @@ def collect(connection: Directory, wanted: Sequence[str], limits: Limits) -> Col
         if why is not None and why.reason in _LOST:
             cut = cut or why
         facts[name] = Reading(value)
-    if reader.failed is not None:
-        cut = cut or reader.failed
-    if cut is not None:
+    if (cut := cut or reader.failed) is not None:
         return Collected(facts, TargetState.PARTIAL, f"Not everything could be read: {cut}.")
     return Collected(facts, TargetState.COLLECTED)

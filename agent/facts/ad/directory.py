@@ -43,7 +43,8 @@ class Directory(Protocol):
     def server(self) -> str:
         """The address of the server that answered, as trust.yml writes it."""
 
-    def search(self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub",
-               security: bool = False) -> Found:
+    def search(
+        self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub", security: bool = False
+    ) -> Found:
         """All pages of one search. `scope` is `base`, `one` or `sub`; `security` asks for security descriptors
         without their audit part, which an ordinary account may read. Never raises for what the server does."""
