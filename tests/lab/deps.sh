@@ -13,9 +13,10 @@ directory="samba samba-dsdb-modules samba-vfs-modules ldb-tools winbind ldap-uti
 # Provisioning moved out of the package samba after Debian 12's first point releases: take these where they exist.
 directory_maybe="samba-ad-provision samba-ad-dc"
 browser="chromium fonts-dejavu-core fonts-liberation"
+tools="postgresql libxml2-utils sudo"  # a store on PostgreSQL, the schema of JUnit, checking a sudoers file
 
 case ${1:-all} in
-  all) want="$hosts $directory $browser" maybe=$directory_maybe ;;
+  all) want="$hosts $directory $browser $tools" maybe=$directory_maybe ;;
   hosts) want=$hosts maybe= ;;
   directory) want=$directory maybe=$directory_maybe ;;
   browser) want=$browser maybe= ;;
@@ -54,6 +55,7 @@ for p in $missing; do case $p in
   samba) services="$services smbd nmbd samba-ad-dc" ;;
   winbind) services="$services winbind" ;;
   openssh-server) services="$services ssh" ;;
+  postgresql) services="$services postgresql" ;;
 esac; done
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
