@@ -31,6 +31,8 @@ class Control:
     placeholders: frozenset[str]
     words: frozenset[str]
     """Operators and constructs used (for the test that all are used somewhere)."""
+    derived: tuple[str, ...] = ()
+    """Derived facts that it names: what `explain` shows before the raw ones."""
 
     @property
     def id(self) -> str:
@@ -108,9 +110,9 @@ def load_control(doc: Document, site: Mapping[str, SiteParameter]) -> Control:
             raise doc.error("is declared and never used.", ("parameters", name))
     placeholders = set(ctx.placeholders)
     words = ctx.operators | ({"manual"} if manual else set())
-    return Control(
-        file, doc, tuple(sorted(reads)), tuple(sorted(ctx.uses | used)), frozenset(placeholders), frozenset(words)
-    )
+    derived = tuple(sorted(ctx.reads - reads))
+    uses = tuple(sorted(ctx.uses | used))
+    return Control(file, doc, tuple(sorted(reads)), uses, frozenset(placeholders), frozenset(words), derived)
 
 
 def rule(

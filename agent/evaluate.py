@@ -12,10 +12,11 @@ from typing import Any
 
 from agent.claims import belongs, hidden
 from agent.condition.nodes import NA
+from agent.condition.tree import Branch, tree
 from agent.condition.values import split_known
 from agent.controls import Rule
 from agent.derive import View, as_items
-from agent.facttypes import REGISTRY, ListOf
+from agent.facttypes import REGISTRY, ListOf, Record
 from agent.files import AttestationEntry
 from agent.model import (
     MAX_OFFENDERS,
@@ -94,15 +95,17 @@ class Part(View):
         key = (id(value), self.school.key if self.school else None)
         if key not in self.case.parts:
             # the value itself is kept beside the answer, so that its id stays its own
-            self.case.parts[key] = (value, _narrow(value, spec.type.claims, self.school, whole))
+            self.case.parts[key] = (value, _narrow(value, spec.type, self.school, whole))
         return self.case.parts[key][1]
 
 
-def _narrow(value: Any, rule: str, school: School | None, view: View) -> Any:
+def _narrow(value: Any, kind: ListOf, school: School | None, view: View) -> Any:
     items, why = as_items(value)
     mine: list[Any] = []
+    rule = kind.claims
     if school is not None:
-        why = why or hidden(rule, school, view)
+        fields = kind.item.fields if isinstance(kind.item, Record) else ()
+        why = why or hidden(rule, school, view, fields)
     doubt: Unknown | None = None
     for item in items:
         if isinstance(item, Unknown):
@@ -239,12 +242,29 @@ def _judgement(rule: Rule, case: Case, school: School | None, attestations: Sequ
         return _seal(Judgement(Verdict.NOT_APPLICABLE, f"only for {', '.join(applies.phase)} schools"))
     if rule.control.manual:
         return _seal(attested(rule.control.id, rule.control.manual, school, e.as_of.date(), attestations))
-    if rule.control.file.scope == "items":
-        part = Part(
-            e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
-        )
-        return decide(rule, part)
-    return decide(rule, case.view(rule))
+    return decide(rule, _seen_by(rule, case, school))
+
+
+def _seen_by(rule: Rule, case: Case, school: School | None) -> View:
+    """What the rule looks at: for `scope: items` what falls to the school, else everything."""
+    if rule.control.file.scope != "items":
+        return case.view(rule)
+    e = case.evidence
+    return Part(
+        e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
+    )
+
+
+def trace(rule: Rule, case: Case, school: School | None) -> tuple[list[Branch], dict[str, Any]]:
+    """How a rule came to its verdict, part by part, and the derived facts that it used; empty for a question."""
+    view = _seen_by(rule, case, school)
+    out: list[Branch] = []
+    if rule.applies_when is not None:
+        out.append(Branch(0, "applies when", rule.applies_when.test(view, None)))
+        out += tree(rule.applies_when, view, None, 1)
+    if rule.check is not None:
+        out += tree(rule.check, view)
+    return out, {name: view.get(name) for name in rule.control.derived}
 
 
 def decide(rule: Rule, view: View) -> Judgement:

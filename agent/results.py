@@ -6,10 +6,14 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from agent import __version__
 from agent.change import Past, compare
+from agent.condition.tree import Branch
 from agent.controls import Control
+from agent.errors import UsageError
+from agent.evaluate import Case, trace
 from agent.exceptions import Cover, cover
 from agent.files import ExceptionEntry
 from agent.model import Change, Evidence, Finding, Offender, Severity, Target, TargetState, Verdict
@@ -148,9 +152,24 @@ def since(
     return out
 
 
-def _rejudge(planner: Planner, store: Store, target: Target, run: Run) -> dict[tuple[str, str | None], Finding]:
-    from agent.errors import UsageError
+def traces(planner: Planner, store: Store, s: Standing) -> tuple[list[Branch], dict[str, Any]]:
+    """How a finding came about, part by part, from the evidence that is kept, and the derived facts behind it; empty
+    where no evidence is kept any more."""
+    try:
+        kept = store.evidence(s.target.id)
+    except UsageError:
+        return [], {}
+    target = next((t for t in planner.targets() if t.id == s.target.id), s.target)
+    evidence = Evidence(target, kept.state, kept.as_of, kept.facts, kept.detail, kept.ids)
+    case = Case(evidence, planner.trust.serving(target), {k: v for k, v in target.settings.items() if k == "base_dn"})
+    for baseline, school in planner.job(target, Selection(controls=(s.control.id,)), evidence).parts:
+        for rule in baseline.rules:
+            if (school.key if school else None) == s.finding.school:
+                return trace(rule, case, school)
+    return [], {}
 
+
+def _rejudge(planner: Planner, store: Store, target: Target, run: Run) -> dict[tuple[str, str | None], Finding]:
     try:
         kept = store.evidence(target.id, run, full=True)
     except UsageError:  # past its keep

@@ -14,6 +14,7 @@ from agent.errors import UsageError
 from agent.plan import Selection
 
 if TYPE_CHECKING:
+    from agent.condition.tree import Branch
     from agent.results import Standing
 
 SHOWN = 5
@@ -142,6 +143,10 @@ def detail(s: Standing) -> str:
     return f.reason or f.observed
 
 
+MARKS = {"holds": "✓", "does not hold": "▲", "unknown": "?", "nothing to judge": "–"}
+"""As on the pages: a shape beside the word."""
+
+
 @click.command("explain")
 @click.argument("control")
 @click.option("--target", help="A target's name; default: every target with this control.")
@@ -152,7 +157,7 @@ def explain(ctx: click.Context, control: str, target: str | None, school: str | 
     """Show a control's rule, the evidence behind each verdict, and how they meet."""
     from agent.conform import to_json
     from agent.errors import suggest
-    from agent.results import standing
+    from agent.results import standing, traces
 
     planner = open_trust(ctx)
     found = planner.policy.controls.get(control)
@@ -168,12 +173,25 @@ def explain(ctx: click.Context, control: str, target: str | None, school: str | 
             except UsageError:
                 continue
             facts[s.target.id] = {n: to_json(kept.facts[n].value) for n in found.reads if n in kept.facts}
+        how = []
+        for s in findings:
+            tree, derived = traces(planner, store, s)
+            how.append(tree)
+            # what was worked out stands before what was read
+            facts[s.target.id] = {n: to_json(v) for n, v in derived.items()} | facts.get(s.target.id, {})
     if form == "json":
         print_json(
             {
                 "control": found.file.model_dump(exclude={"examples"}),
                 "file": found.doc.file,
-                "findings": [{**record(s), "facts": facts.get(s.target.id)} for s in findings],
+                "findings": [
+                    {
+                        **record(s),
+                        "tree": [{"depth": b.depth, "wanted": b.wanted, "is": b.word, "seen": b.seen} for b in tree],
+                        "facts": facts.get(s.target.id),
+                    }
+                    for s, tree in zip(findings, how, strict=True)
+                ],
             }
         )
         return
@@ -198,11 +216,11 @@ def explain(ctx: click.Context, control: str, target: str | None, school: str | 
             f"  Not covered: set {', '.join(missing)}" if missing else "  No finding yet: run `spiritlevel scan`."
         )
         return
-    for s in findings:
-        _explain_one(s, facts.get(s.target.id, {}))
+    for s, tree in zip(findings, how, strict=True):
+        _explain_one(s, tree, facts.get(s.target.id, {}))
 
 
-def _explain_one(s: Standing, facts: dict[str, Any]) -> None:
+def _explain_one(s: Standing, tree: Sequence[Branch], facts: dict[str, Any]) -> None:
     import json
 
     f = s.finding
@@ -211,7 +229,11 @@ def _explain_one(s: Standing, facts: dict[str, Any]) -> None:
         + (" (excepted)" if s.excepted else "")
         + (f", {s.change.value}" if s.change.value else "")
     )
-    for word, value in (("because", f.reason), ("expected", f.expected), ("observed", f.observed)):
+    for b in tree:
+        click.echo(
+            f"  {'  ' * b.depth}{MARKS[b.word]} {plain(b.wanted)}: {b.word}" + (f" ({plain(b.seen)})" if b.seen else "")
+        )
+    for word, value in (("because", f.reason), *(() if tree else (("expected", f.expected), ("observed", f.observed)))):
         if value:
             click.echo(f"  {word}: {plain(value)}")
     for o in f.offenders[:50]:

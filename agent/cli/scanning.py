@@ -111,7 +111,7 @@ def run_scan(ctx: click.Context, planner: Planner, store: Store, selection: Sele
 
 def _line(ctx: click.Context, e: Event) -> None:
     if e.kind == "start":
-        say(ctx, f"Scanning {e.total} targets.")
+        say(ctx, f"Scanning {e.total} target{'' if e.total == 1 else 's'}.")
     elif e.kind == "done":
         if e.text or ctx.obj["verbose"]:
             say(ctx, f"[{e.done}/{e.total}] {e.target}: {e.state.value if e.state else ''} {e.text}".rstrip())
