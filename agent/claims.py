@@ -6,7 +6,7 @@ that gives no selector claims everything. Rules look at whole facts: the view ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from agent import claims_tenant
@@ -19,6 +19,8 @@ Rule = Callable[[Mapping[str, Any], School, View], "bool | None"]
 
 RULES: dict[str, Rule] = dict(claims_tenant.RULES)
 """Rules by the word that facts use. Modules add theirs at import."""
+
+_BLIND = "how trust.yml selects this school says nothing about items of this kind"
 
 
 def rule(word: str) -> Callable[[Rule], Rule]:
@@ -87,17 +89,24 @@ def _in_groups(place: object, groups: object, view: View) -> bool | None:
     return None if unsure or missing else False
 
 
-def hidden(word: str, school: School, view: View) -> Unknown | None:
+def hidden(word: str, school: School, view: View, fields: Collection[str] | None = None) -> Unknown | None:
     """Why a school's part of a list cannot be trusted to be whole, or None.
 
-    An OU that the account may not see gives no item at all, which must not look like a clean school.
+    An OU that the account may not see gives no item at all, which must not look like a clean school. Nor must a list
+    of which nothing can ever be the school's by its selectors: `fields` names what the list's items are declared with.
     """
     if word != "dn":
-        return None
+        nothing = fields is not None and not claims_tenant.can_claim(word, school, fields)
+        return Unknown(Reason.NOT_COLLECTED, f"whose item it is: {_BLIND}") if nothing else None
     units = school_units(school, view)
     if units is None:
         return Unknown(Reason.NOT_COLLECTED, "the directory's base name")
     if not units:
+        chosen = school.directory
+        # only what signs in carries a suffix, and only what has a SID is in groups
+        needed = "sid" if chosen.get("groups") else "upn" if chosen.get("upn_suffix") else None
+        if fields is not None and needed is not None and needed not in fields:
+            return Unknown(Reason.NOT_COLLECTED, f"whose item it is: {_BLIND}")
         return None
     seen, why = seen_units(view)
     if why is not None and why.reason is Reason.NOT_COLLECTED:

@@ -7,7 +7,7 @@ The members of groups and units are facts of their own: `needs` says which must 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.derive import View
@@ -54,6 +54,18 @@ def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | Non
 
 RULES = {"user": by_user, "group": by_group, "device": by_device}
 """Rules by the word that facts use (`ListOf(claims=...)`)."""
+
+
+def can_claim(word: str, school: School, fields: Collection[str]) -> bool:
+    """Whether anything in a list (rule `word`, items with `fields`) could be the school's by its selectors."""
+    if _sees_all(school):
+        return True
+    domains, groups, units = (bool(_texts(school, s)) for s in (("domains",), GROUPS, UNITS))
+    if word == "group":
+        return domains or groups
+    if word == "device":
+        return bool(school.tenant.get("device_names")) or units or ("user" in fields and (domains or groups))
+    return domains or groups or units
 
 
 def needs(schools: Iterable[School]) -> set[str]:

@@ -21,7 +21,7 @@ from typing import Any
 from agent.conform import conform
 from agent.connect import ansible, secrets
 from agent.connect.ssh_options import FOLDER
-from agent.errors import Broken, CredentialRefused, IdentityError, SecretError, TargetError, Unreachable
+from agent.errors import Broken, CredentialRefused, IdentityError, NoAnswer, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Collected, Limits
 from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, Reading, Reason, Target, TargetState, Unknown
@@ -121,9 +121,8 @@ def collect(
         with credentials.use(credential_key(target), stop):
             got = _ask(target, wanted, folder, limits)
     except (TargetError, SecretError) as e:
-        return nothing(
-            target, wanted, began, next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable), str(e)
-        )
+        reason = next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable)
+        return replace(nothing(target, wanted, began, reason, str(e)), no_answer=isinstance(e, NoAnswer))
     facts = shape(target.platform, wanted, got)
     # A target that answered and told nothing is one state, not a hundred unknowns.
     silent = bool(facts) and all(r.unknown for r in facts.values())

@@ -9,6 +9,7 @@ SpiritlevelError                 exit code 2 unless said otherwise
 │   └── StoreTooNew              written by a newer version
 └── TargetError                  one target could not be read; never stops a scan
     ├── Unreachable              no connection: refused, no route, no name, timed out
+    │   └── NoAnswer             nothing is there to talk to, as when a machine is switched off
     ├── IdentityError            host key or certificate is not the one we trust
     ├── CredentialRefused        the target refused the credential
     └── Broken                   the target answered, but not as its protocol says
@@ -74,6 +75,10 @@ class TargetError(SpiritlevelError):
 
 class Unreachable(TargetError):
     """No connection: refused, no route, unknown name, timed out."""
+
+
+class NoAnswer(Unreachable):
+    """No connection came about at all, as when the machine is switched off: grace may be given for that."""
 
 
 class IdentityError(TargetError):

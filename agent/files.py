@@ -257,6 +257,8 @@ class SchoolEntry(File):
     tenant: SchoolTenant | None = None
     parameters: dict[Name, Any] = Field(default_factory=dict)
     not_scanned: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    at_once: Annotated[int, Field(ge=1, le=200)] = 8
+    """Devices of this school that are read at the same time: its line may be thin."""
 
 
 class DirectoryEntry(File):

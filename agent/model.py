@@ -173,6 +173,8 @@ class Evidence:
     """One sentence when the state is not `collected`: what could not be read, and why."""
     ids: Mapping[str, str] = field(default_factory=dict)
     """Ids that join one machine seen by several surfaces: serial, entra_device_id, ad_sid, machine_id."""
+    no_answer: bool = False
+    """Nothing was there to talk to, as when a machine is switched off. Not kept in the store."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

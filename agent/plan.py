@@ -7,18 +7,36 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from agent.baseline import Baseline, NotCovered, Policy
 from agent.claims import needs
+from agent.condition.values import duration
 from agent.connect import ansible
 from agent.controls import Rule
 from agent.derive import View
 from agent.derive.places import base_dn
-from agent.errors import UsageError, suggest
+from agent.errors import ConfigError, UsageError, suggest
 from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, School, Severity, Target
 from agent.trust import Trust
+
+GRACE = "spiritlevel_grace"
+"""The inventory variable that says for how long a host may be switched off: `14 days`."""
+
+
+def grace(target: Target) -> timedelta | None:
+    """For how long a host may go unseen; None where the inventory says nothing. Raises `ConfigError`."""
+    value = target.settings.get(GRACE)
+    if value is None:
+        return None
+    try:
+        return duration(value)
+    except ValueError:
+        raise ConfigError(
+            f"{GRACE} of {target.id} is no duration.", "Write a number and a unit in the inventory, such as '14 days'."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +105,8 @@ class Planner:
                         Target(h.name, Kind.DEVICE, ansible.platform(h.variables), school, h.variables, h.groups)
                         for h in found
                     ]
+            for target in out:
+                grace(target)  # a wrong one is told before anything is read
             out += [t for t in self.trust.shared if t.serves]
             self._targets = out
         return self._targets

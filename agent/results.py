@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from agent import __version__
@@ -16,7 +16,7 @@ from agent.errors import UsageError
 from agent.evaluate import Case, trace
 from agent.exceptions import Cover, cover
 from agent.files import ExceptionEntry
-from agent.model import Change, Evidence, Finding, Offender, Severity, Target, TargetState, Verdict
+from agent.model import Change, Evidence, Finding, Offender, Reason, Severity, Target, TargetState, Verdict
 from agent.plan import Planner, Selection
 from agent.scan import judge_job
 from agent.store import Result, Run, Store
@@ -26,7 +26,8 @@ from agent.store.spans import Kept
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One finding as it stands: `change` is what became of it in the run that is looked at; `cover` the exception
-    that accepts it (wholly or in part)."""
+    that accepts it (wholly or in part). `away`: its target is not seen, within its grace; `read` is then the time of
+    its last reading, None where there was none."""
 
     finding: Finding
     control: Control
@@ -35,11 +36,20 @@ class Standing:
     fresh: tuple[Offender, ...]
     since: str
     cover: Cover | None = None
+    away: bool = False
+    read: datetime | None = None
 
     @property
     def excepted(self) -> bool:
         """Whether an exception in force accepts all of it."""
         return self.cover is not None and self.cover.whole
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is unknown, nothing accepts that, and not only because its target may be switched off."""
+        if self.finding.verdict is not Verdict.UNKNOWN or self.excepted:
+            return False
+        return not (self.away and self.finding.reason.startswith(Reason.UNREACHABLE.value))
 
     @property
     def drift(self) -> bool:
@@ -59,6 +69,7 @@ def standing(
     newest = run.id if run else max((r.run for r in latest.values()), default="")
     targets = _targets(planner, latest, selection)
     day = today or planner.trust.today()
+    away = {k: store.last_read(k) for k, r in latest.items() if r.state is TargetState.NOT_SEEN}
     out = []
     for kept in store.findings(run):
         target = targets.get(kept.finding.target)
@@ -75,6 +86,8 @@ def standing(
                 fresh,
                 kept.since,
                 cover(planner.trust.exceptions, kept.finding, target, day),
+                target.id in away,
+                away.get(target.id),
             )
         )
     out.sort(key=lambda s: (-s.control.file.level.rank, s.control.id, s.finding.school or "", s.target.id))
@@ -185,7 +198,7 @@ def exit_code(standings: Iterable[Standing], states: Iterable[TargetState], fail
     floor = Severity(fail_on).rank
     if any(s is TargetState.UNREACHABLE for s in states):
         return 3
-    if any(s.finding.verdict is Verdict.UNKNOWN and not s.excepted for s in findings):
+    if any(s.unread for s in findings):
         return 3
     return 1 if any(s.drift and s.control.file.level.rank >= floor for s in findings) else 0
 

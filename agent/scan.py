@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from agent.collect import Credentials, collect, nothing, usual_limits
@@ -15,9 +15,11 @@ from agent.conform import to_json
 from agent.errors import SpiritlevelError, UsageError
 from agent.evaluate import Case, judge
 from agent.facts.protocol import Limits
-from agent.model import Evidence, Finding, Kind, Reading, Reason, TargetState
+from agent.model import Evidence, Finding, Reading, Reason, TargetState, Verdict
 from agent.plan import Job, Planner, Selection
 from agent.store import Run, Store
+from agent.turns import Turns
+from agent.unseen import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,14 @@ class Event:
 
 @dataclass(slots=True)
 class Options:
-    """How to scan. `workers` at once; `limits` per target (default: by its kind); `resume`: finish the last run."""
+    """How to scan. `workers` at once; `limits` per target (default: by its kind); `resume`: finish the last run.
+
+    `per_school` devices of one school at once (default: as trust.yml says of each school)."""
 
     workers: int = 20
     limits: Limits | None = None
     resume: bool = False
+    per_school: int | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +84,7 @@ def scan(
                 if fault:
                     outcome.faults.append(fault)
                 try:
+                    evidence = settle(store, evidence)
                     save(planner, store, run, job, evidence, selection)
                 except SpiritlevelError:  # the store's trouble is everybody's
                     raise
@@ -122,23 +128,31 @@ def _next(results: queue.Queue[tuple[Job, Evidence, str]]) -> tuple[Job, Evidenc
             continue
 
 
+def _put(
+    results: queue.Queue[tuple[Job, Evidence, str]], result: tuple[Job, Evidence, str], stop: threading.Event
+) -> None:
+    """Hand a result over as soon as there is room; nobody takes it any more once the scan was stopped."""
+    while not stop.is_set():
+        try:
+            results.put(result, timeout=0.5)
+        except queue.Full:
+            continue
+        return
+
+
 def _work(
     planner: Planner, jobs: Sequence[Job], options: Options, stop: threading.Event
 ) -> queue.Queue[tuple[Job, Evidence, str]]:
     """Start the workers. They are daemons: a target that hangs keeps nobody from leaving."""
-    todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    # Shared targets take longest and mostly wait: first.
-    for job in sorted(jobs, key=lambda j: j.target.kind is Kind.DEVICE):
-        todo.put(job)
-    results: queue.Queue[tuple[Job, Evidence, str]] = queue.Queue()
+    schools = planner.trust.file.schools
+    turns = Turns(jobs, lambda key: options.per_school or schools[key].at_once)
+    workers = max(1, min(options.workers, len(jobs)))
+    # Bounded: where reading is faster than saving, evidence of a whole fleet would pile up in memory.
+    results: queue.Queue[tuple[Job, Evidence, str]] = queue.Queue(2 * workers)
     credentials = Credentials()
 
     def work() -> None:
-        while not stop.is_set():
-            try:
-                job = todo.get_nowait()
-            except queue.Empty:
-                return
+        while (job := turns.take(stop)) is not None:
             fault = ""
             try:
                 evidence = collect(
@@ -158,9 +172,10 @@ def _work(
                     Reason.UNREADABLE,
                     f"spiritlevel itself failed here ({type(e).__name__}); see .spiritlevel/faults.log.",
                 )
-            results.put((job, evidence, fault))
+            turns.give_back(job)
+            _put(results, (job, evidence, fault), stop)
 
-    for i in range(max(1, min(options.workers, len(jobs)))):
+    for i in range(workers):
         threading.Thread(target=work, name=f"collect-{i}", daemon=True).start()
     return results
 
@@ -183,12 +198,12 @@ def intern(facts: Mapping[str, Reading]) -> dict[str, Reading]:
 
 def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence, selection: Selection) -> list[Finding]:
     """Judge one target's evidence and save both; what a changed rule makes of the evidence before goes along."""
-    evidence = Evidence(
-        evidence.target, evidence.state, evidence.as_of, intern(evidence.facts), evidence.detail, evidence.ids
-    )
+    evidence = replace(evidence, facts=intern(evidence.facts))
     job = planner.job(job.target, selection, evidence)
     findings = judge_job(planner, job, evidence)
     digests = {(r.control.id, s.key if s else ""): r.digest for b, s in job.parts for r in b.rules}
+    if evidence.state is TargetState.NOT_SEEN:
+        return _save_unseen(planner, store, run, job, evidence, findings, digests, whole=not selection.narrows_controls)
     rejudged: dict[tuple[str, str], Finding] = {}
     have = store.rules(job.target.id)
     changed = {k for k, d in digests.items() if k in have and have[k] != d}
@@ -207,6 +222,42 @@ def save(planner: Planner, store: Store, run: Run, job: Job, evidence: Evidence,
     pairs = [(f, digests[f.control, f.school or ""]) for f in findings]
     store.save(run, evidence, pairs, rejudged, whole=not selection.narrows_controls)
     return findings
+
+
+def _save_unseen(
+    planner: Planner,
+    store: Store,
+    run: Run,
+    job: Job,
+    evidence: Evidence,
+    findings: Sequence[Finding],
+    digests: Mapping[tuple[str, str], str],
+    *,
+    whole: bool,
+) -> list[Finding]:
+    """Save a target that may be switched off. What is known of it stands.
+
+    `findings` are its last evidence judged by today's rules; they count only where the rule is new or has changed
+    since. What takes no reading (a person's answer, a role that it has not) is as of today.
+    """
+    have = store.rules(job.target.id)
+    stands = {k for k, d in digests.items() if have.get(k) == d}
+    again = {(f.control, f.school or ""): f for f in findings}
+    blank = judge_job(planner, job, nothing(job.target, job.wanted, evidence.as_of, Reason.UNREACHABLE, ""))
+    saved: list[Finding] = []
+    rejudged: dict[tuple[str, str], Finding] = {}
+    for finding in blank:
+        key = (finding.control, finding.school or "")
+        if finding.verdict is not Verdict.UNKNOWN:
+            saved.append(finding)
+        elif key not in stands and again[key].verdict is not Verdict.UNKNOWN:
+            saved.append(again[key])
+            rejudged[key] = again[key]
+        elif key not in stands:
+            saved.append(finding)
+    pairs = [(f, digests[f.control, f.school or ""]) for f in saved]
+    store.save(run, evidence, pairs, rejudged, whole=whole, stands=stands)
+    return saved
 
 
 def judge_job(planner: Planner, job: Job, evidence: Evidence) -> list[Finding]:
@@ -231,7 +282,8 @@ def silent_schools(planner: Planner, states: Mapping[str, TargetState]) -> list[
     out = []
     for key, school in planner.trust.schools.items():
         mine = [states[t.id] for t in planner.targets() if t.school == key and t.id in states]
-        if len(mine) > 1 and all(s is TargetState.UNREACHABLE for s in mine):
+        away = all(s in (TargetState.UNREACHABLE, TargetState.NOT_SEEN) for s in mine)
+        if len(mine) > 1 and away and TargetState.UNREACHABLE in mine:
             out.append(f"{school.name}: none of {len(mine)} devices answered. Is the link down?")
     return out
 

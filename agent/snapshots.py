@@ -111,7 +111,8 @@ def _row(s: Standing, started: Mapping[str, datetime], results: Mapping[str, Res
 
 
 def _target(store: Store, r: Result) -> TargetInfo:
-    as_of = r.as_of if r.state is not TargetState.UNREACHABLE else store.last_read(r.target.id)
+    away = (TargetState.UNREACHABLE, TargetState.NOT_SEEN)
+    as_of = store.last_read(r.target.id) if r.state in away else r.as_of
     t: Target = r.target
     return TargetInfo(t.id, t.name, t.school, t.kind, t.platform, r.state, r.detail, as_of, t.serves)
 

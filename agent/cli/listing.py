@@ -61,10 +61,14 @@ def _controls(planner: Planner) -> Listing:
 
 
 def _targets(planner: Planner) -> Listing:
+    from agent.model import TargetState
+
     states: dict[str, Any] = {}
+    away: dict[str, Any] = {}
     try:
         with open_store(planner) as store:
             states = {r.target.id: r for r in store.latest()}
+            away = {k: store.last_read(k) for k, r in states.items() if r.state is TargetState.NOT_SEEN}
     except StoreError:
         pass  # not scanned yet: the list is of use all the same
     rows = []
@@ -78,10 +82,18 @@ def _targets(planner: Planner) -> Listing:
                 t.platform,
                 t.school or ", ".join(t.serves),
                 last.state.value if last else ("not scanned yet" if covered else "not covered: no controls"),
-                f"{last.as_of:%Y-%m-%d %H:%M}" if last else "",
+                _read(last, away.get(t.id)),
             ]
         )
     return ["Target", "Kind", "Platform", "School", "State", "Read (UTC)"], rows
+
+
+def _read(last: Any, seen: Any) -> str:
+    """When a target was read; of one that is not seen, when it last was."""
+    from agent.model import TargetState
+
+    when = None if last is None else seen if last.state is TargetState.NOT_SEEN else last.as_of
+    return f"{when:%Y-%m-%d %H:%M}" if when else ""
 
 
 def _facts() -> Listing:

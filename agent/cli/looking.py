@@ -34,7 +34,6 @@ def drift(
     ctx: click.Context, selection: Selection, since_run: str | None, everything: bool, fail_on: str, form: str
 ) -> None:
     """Show what is wrong now; with --since, what changed."""
-    from agent.model import Verdict
     from agent.results import exit_code, since, standing
 
     planner = open_trust(ctx)
@@ -48,12 +47,10 @@ def drift(
             print_findings(ctx, changed, form, whole=True, lost=lost_targets(store))
             say(ctx, f"Compared with the scan of {before.started:%Y-%m-%d %H:%M} UTC ({before.id}).")
         else:
-            show = (
-                now
-                if everything
-                else [s for s in now if s.drift or (s.finding.verdict is Verdict.UNKNOWN and not s.excepted)]
-            )
+            show = now if everything else [s for s in now if s.drift or s.unread]
             print_findings(ctx, show, form, whole=False, lost=lost_targets(store))
+        for target, sentence in unseen_targets(store).items():
+            say(ctx, f"{target}: {sentence}")
         ids = {s.target.id for s in now}
         ctx.exit(exit_code(now, (r.state for r in store.latest() if r.target.id in ids), fail_on))
 
@@ -80,6 +77,7 @@ def record(s: Standing) -> dict[str, Any]:
         "offender_count": f.offender_count,
         "new_offenders": [o.label for o in s.fresh],
         "change": s.change.value,
+        "not_seen_since": s.read.isoformat() if s.away and s.read else None,
         "exception": s.cover.entry.reason if s.cover and s.cover.whole else None,
     }
 
@@ -130,6 +128,13 @@ def lost_targets(store: Any) -> dict[str, str]:
             known = f"last known on {seen:%Y-%m-%d %H:%M} UTC" if seen else "never read so far"
             out[r.target.id] = f"{known}. {r.detail}"
     return out
+
+
+def unseen_targets(store: Any) -> dict[str, str]:
+    """Targets that may be switched off, within their grace → since when they were not seen."""
+    from agent.model import TargetState
+
+    return {r.target.id: r.detail for r in store.latest() if r.state is TargetState.NOT_SEEN}
 
 
 def detail(s: Standing) -> str:

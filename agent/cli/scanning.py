@@ -29,6 +29,12 @@ TIMEOUT_HELP = "Seconds per target. Default: 120 for a device, 900 for a directo
 @click.option(
     "--workers", type=click.IntRange(1, 200), default=None, help="Targets read at once. Default: trust.yml's."
 )
+@click.option(
+    "--per-school",
+    type=click.IntRange(1, 200),
+    default=None,
+    help="Devices of one school at once. Default: trust.yml's.",
+)
 @click.option("--timeout", type=click.FloatRange(5, 3600), default=None, help=TIMEOUT_HELP)
 @click.option("--resume", is_flag=True, help="Finish the last scan, if it was interrupted.")
 @FAIL_ON
@@ -38,6 +44,7 @@ def scan(
     ctx: click.Context,
     selection: Selection,
     workers: int | None,
+    per_school: int | None,
     timeout: float | None,
     resume: bool,
     fail_on: str,
@@ -49,7 +56,8 @@ def scan(
 
     planner = open_trust(ctx)
     with open_store(planner, create=True) as store:
-        options = Options(workers or planner.trust.file.workers, Limits(timeout) if timeout else None, resume)
+        limits = Limits(timeout) if timeout else None
+        options = Options(workers or planner.trust.file.workers, limits, resume, per_school)
         outcome = run_scan(ctx, planner, store, selection, options)
         findings = of_run(planner, store, outcome, selection)
         if form == "json":
@@ -149,6 +157,9 @@ def print_summary(ctx: click.Context, planner: Planner, outcome: Outcome, findin
         rows.append([name, len(here), lost or "", c["fail"] or "", c["unknown"] or "", c["excepted"] or "", c["pass"]])
     show_table(ctx, ["School", "Targets", "Not reached", "Drift", "Unknown", "Excepted", "Met"], rows)
     total = counts(findings)
+    if unseen := sum(s is TargetState.NOT_SEEN for s in outcome.states.values()):
+        word = "target was" if unseen == 1 else "targets were"
+        say(ctx, f"{unseen} {word} not seen, within grace: what is known of them is of an earlier day.")
     if total["fail"]:
         say(
             ctx,

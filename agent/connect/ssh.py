@@ -18,7 +18,7 @@ from agent.connect import become, known_hosts
 from agent.connect.ssh_keys import Secret, authenticate
 from agent.connect.ssh_link import CONNECT_SECONDS, Link, NoCommonKey
 from agent.connect.ssh_options import Login, login, place
-from agent.errors import Broken, IdentityError, SecretError, TargetError
+from agent.errors import Broken, IdentityError, NoAnswer, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Limits, Output, Shell
 from agent.model import Target
 
@@ -83,7 +83,9 @@ def _reach(want: Login, secret: Secret, deadline: float) -> Iterator[Link]:
             finally:
                 turn.release()
         except (TargetError, SecretError) as error:
-            raise type(error)(
+            # a jump host that is down says nothing of whether the host behind it is
+            kind = Unreachable if isinstance(error, NoAnswer) else type(error)
+            raise kind(
                 f"the jump host on the way to {place(want.host, want.port)} failed: {error.message}", error.hint
             ) from error
         yield stack.enter_context(Link(want.host, want.port, deadline, via=before))

@@ -6,6 +6,7 @@ Whatever the way, one clock ends it, and the host at its end is the one whose ke
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from agent.connect.ssh_options import clean, hint, place, why
-from agent.errors import Broken, TargetError, Unreachable
+from agent.errors import Broken, NoAnswer, TargetError, Unreachable
 
 if TYPE_CHECKING:
     import paramiko
@@ -26,6 +27,10 @@ CONNECT_SECONDS = 15.0
 
 _FAST_KEX = ("curve25519-sha256@libssh.org", "mlkem768x25519-sha256")  # the first costs half of the second
 _LOG = "spiritlevel.ssh"
+
+
+_ABSENT = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EHOSTDOWN})
+"""What the network says of a machine that is switched off; other errors are our own (no file handles left)."""
 
 
 class NoCommonKey(Exception):
@@ -96,7 +101,9 @@ class Link:
         try:
             return socket.create_connection((self.host, self.port), min(CONNECT_SECONDS, self.left()))
         except OSError as error:
-            raise Unreachable(f"{self.place} cannot be reached: {why(error)}.", hint(error)) from error
+            absent = isinstance(error, TimeoutError | socket.gaierror) or error.errno in _ABSENT
+            kind = NoAnswer if absent else Unreachable
+            raise kind(f"{self.place} cannot be reached: {why(error)}.", hint(error)) from error
         except UnicodeError as error:
             raise Unreachable(f"{self.place} is not a host name.", "Correct ansible_host in the inventory.") from error
 
@@ -135,7 +142,7 @@ class Link:
                     f"the jump host {self.place} does not forward to {there}.",
                     "Allow it there: AllowTcpForwarding and PermitOpen in sshd_config, and no restriction on the key.",
                 ) from error
-            raise Unreachable(
+            raise NoAnswer(
                 f"{there} cannot be reached from the jump host {self.place}: {clean(error.text)}.",
                 "Is the host switched on, and does the jump host know its name?",
             ) from error

@@ -10,7 +10,7 @@ from collections import defaultdict
 from xml.etree import ElementTree as ET
 
 from agent.model import Verdict
-from agent.render.snapshot import ControlInfo, Row, Snapshot
+from agent.render.snapshot import ControlInfo, Row, Snapshot, exchanged
 from agent.render.summary import order
 from agent.render.text import shorten, visible
 
@@ -24,8 +24,9 @@ def junit_text(snapshot: Snapshot) -> str:
     Characters that XML forbids are written out as `\\u0000`. Raises KeyError for a row whose control is unknown.
     """
     suites: dict[str, list[Row]] = defaultdict(list)
+    targets = {t.id: t for t in snapshot.targets}
     for row in sorted(snapshot.rows, key=order):
-        suites[row.finding.target].append(row)
+        suites[row.finding.target].append(exchanged(row, targets.get(row.finding.target)))
     root = ET.Element("testsuites", {"name": visible(f"spiritlevel: {snapshot.trust_name}")})
     totals = [0, 0, 0, 0]
     for target in sorted(suites):

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from agent.model import Change, School
+from agent.model import Change, School, TargetState
 from agent.render.advice import actions, coverage_sentence, fix_sentence, verdict_sentence, where_it_fails
 from agent.render.parts import (
     Link,
@@ -305,7 +305,8 @@ def _blind(summary: Summary) -> list[str]:
     out = []
     for key, name in summary.names.items():
         mine = [t for t in summary.snapshot.targets if t.school == key]
-        if len(mine) > 1 and all(t.state in GONE for t in mine):
+        lost = any(t.state is TargetState.UNREACHABLE for t in mine)  # machines that may be off are no dead line
+        if len(mine) > 1 and lost and all(t.state in GONE for t in mine):
             out.append(name)
     return out
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.model import Reason, School, Verdict
+from agent.model import Reason, School, TargetState, Verdict
 from agent.render.snapshot import Row, RunInfo
 from agent.render.summary import GONE, Standing, Summary, Tally
 from agent.render.text import day, listing, slug
@@ -101,6 +101,10 @@ def gone(summary: Summary, school: str | None) -> list[dict[str, Any]]:
             "kind": t.kind.value,
             "school": summary.names.get(t.school or "", "Shared by schools"),
             "last": f"Last known on {day(t.as_of)}" if t.as_of else "Never read yet",
+            "word": "Not seen" if t.state is TargetState.NOT_SEEN else "Not reached",
+            "more": " It may be switched off; its checks stand as they were then."
+            if t.state is TargetState.NOT_SEEN and t.as_of
+            else "",
         }
         for t in summary.gone(school)
     ]

@@ -7,11 +7,11 @@ function of it. Equal snapshots give equal bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 
-from agent.model import Change, Finding, Kind, Offender, School, Severity, TargetState
+from agent.model import Change, Finding, Kind, Offender, Reason, School, Severity, TargetState, Verdict
 from agent.standards import Standard
 
 
@@ -83,6 +83,21 @@ class TargetInfo:
     detail: str = ""
     as_of: datetime | None = None
     serves: tuple[str, ...] = ()
+
+
+def exchanged(row: Row, target: TargetInfo | None) -> Row:
+    """A row as other programs are told of it: a verdict of a machine that was not read this time is not of today.
+
+    So of a target that is not seen, within its grace, it is unknown, and the reason tells the last known verdict with
+    its date. Pages for people show that verdict itself, beside the date. What a person answers stays as it is.
+    """
+    f = row.finding
+    if target is None or target.state is not TargetState.NOT_SEEN or f.verdict in (Verdict.UNKNOWN, Verdict.MANUAL):
+        return row
+    day = f" on {target.as_of:%Y-%m-%d}" if target.as_of else ""
+    reason = f"{Reason.UNREACHABLE.value}: not seen now; last known{day}: {f.verdict.value.replace('_', ' ')}"
+    unknown = replace(f, verdict=Verdict.UNKNOWN, reason=reason, observed="", offenders=(), offender_count=0)
+    return replace(row, finding=unknown, new_offenders=(), exception=None, exception_expires=None)
 
 
 @dataclass(frozen=True, slots=True)

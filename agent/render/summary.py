@@ -220,7 +220,7 @@ class Summary:
             if row.finding.verdict is Verdict.UNKNOWN:
                 target = self.targets.get(row.finding.target)
                 word = row.finding.reason.split(":", 1)[0].strip()
-                if target is not None and target.state in GONE:
+                if target is not None and target.state is TargetState.UNREACHABLE:
                     word = Reason.UNREACHABLE.value
                 counts[word if word in words else "other reasons"] += 1
         return sorted(counts.items(), key=lambda c: (-c[1], c[0]))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.model import MAX_OFFENDERS
-from agent.render.snapshot import Row, Snapshot, TargetInfo
+from agent.render.snapshot import Row, Snapshot, TargetInfo, exchanged
 from agent.render.summary import order
 from agent.render.text import one_line, stamp, visible
 
@@ -56,7 +56,8 @@ def records(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     """
     targets = {t.id: t for t in snapshot.targets}
     for row in sorted(snapshot.rows, key=order):
-        yield _record(snapshot, row, targets[row.finding.target])
+        target = targets[row.finding.target]
+        yield _record(snapshot, exchanged(row, target), target)
 
 
 def ndjson(snapshot: Snapshot) -> Iterator[str]:

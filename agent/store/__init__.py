@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, inspect, select
 from agent import __version__
 from agent.errors import StoreError, StoreTooNew, UsageError, suggest
 from agent.model import Change, Evidence, Finding, Kind, Target, TargetState
-from agent.store import content, spans
+from agent.store import content, sight, spans
 from agent.store.engine import WRITES, make, one_scanner, plainly
 from agent.store.lock import hold
 from agent.store.tables import ACTIONS, RESULTS, RUNS, SPANS, TARGETS
@@ -144,7 +144,7 @@ class Store:
             # Runs are in the order of their ids, also two of one second, and when the clock was put back.
             newest = db.execute(select(func.max(RUNS.c.id))).scalar()
             if newest is not None and rid <= newest:
-                rid = _after(newest)
+                rid = sight.after(newest)
             run = Run(rid, started, None, "running", whole, tuple(planned), dict(selection))
             db.execute(update(RUNS).where(RUNS.c.status == "running").values(status="interrupted"))
             db.execute(
@@ -215,11 +215,13 @@ class Store:
         rejudged: Mapping[tuple[str, str], Finding],
         *,
         whole: bool = True,
+        stands: Collection[tuple[str, str]] = (),
     ) -> None:
         """Save one target of a run, whole or not at all: evidence, and findings with their rules' digests.
 
         `rejudged` holds, by (control, school), previous evidence judged by a rule that has changed since. `whole` says
-        that every control of the target's baseline was judged: findings of others end.
+        that every control of the target's baseline was judged: findings of others end, but for those that `stands`
+        names by (control, school), which nobody looked at and which stay as they are.
         """
         with self._write() as db:
             target = evidence.target
@@ -239,7 +241,8 @@ class Store:
             )
             spans.save(db, run.id, target.id, findings, rejudged)
             if whole:
-                spans.close_missing(db, run.id, target.id, {(f.control, f.school or "") for f, _ in findings})
+                kept = {(f.control, f.school or "") for f, _ in findings}
+                spans.close_missing(db, run.id, target, kept.union(stands))
 
     def retire(self, run: Run, keep: Sequence[str]) -> list[str]:
         """Retire targets that are no longer in the trust; their findings end as `retired`. Gives their ids."""
@@ -257,7 +260,14 @@ class Store:
             return [self._result(r) for r in self._latest(db, run, exact=False)]
 
     def _latest(
-        self, db: Connection, run: Run | None, *, exact: bool, only: str | None = None, full: bool = False
+        self,
+        db: Connection,
+        run: Run | None,
+        *,
+        exact: bool,
+        only: str | None = None,
+        full: bool = False,
+        read: bool = False,
     ) -> list[Any]:
         joined = select(RESULTS, TARGETS.c.name, TARGETS.c.school, TARGETS.c.kind, TARGETS.c.platform, TARGETS.c.serves)
         joined = joined.join(TARGETS, TARGETS.c.id == RESULTS.c.target)
@@ -271,28 +281,28 @@ class Store:
                 newest = newest.where(RESULTS.c.run <= run.id)
             if only is not None:
                 newest = newest.where(RESULTS.c.target == only)
+            if read:
+                newest = newest.where(RESULTS.c.state.in_(sight.READ))
             if full:  # a scan of a few controls read only what those need
-                newest = newest.where(RESULTS.c.run.in_(select(RUNS.c.id).where(*_all_controls())))
+                newest = newest.where(RESULTS.c.run.in_(select(RUNS.c.id).where(*sight.all_controls())))
             sub = newest.subquery()
             joined = joined.join(sub, (sub.c.target == RESULTS.c.target) & (sub.c.run == RESULTS.c.run))
-            joined = joined.where(
-                TARGETS.c.retired_run.is_(None)
-                if run is None
-                else TARGETS.c.retired_run.is_(None) | (TARGETS.c.retired_run > run.id)
-            )
+            there = TARGETS.c.retired_run.is_(None)
+            joined = joined.where(there if run is None else there | (TARGETS.c.retired_run > run.id))
         return list(db.execute(joined.order_by(RESULTS.c.target)).mappings())
 
     def _result(self, r: Any) -> Result:
         target = Target(r["name"], Kind(r["kind"]), r["platform"], r["school"], {}, (), tuple(json.loads(r["serves"])))
         return Result(r["run"], target, TargetState(r["state"]), r["detail"], _time(r["as_of"]), r["manifest"])
 
-    def evidence(self, target_id: str, run: Run | None = None, *, full: bool = False) -> Evidence:
+    def evidence(self, target_id: str, run: Run | None = None, *, full: bool = False, read: bool = False) -> Evidence:
         """Evidence of one target as of a run (or the last). Raises `UsageError` where none is kept.
 
-        `full` leaves out scans that were narrowed to some controls: for judging all of them again.
+        `full` leaves out scans that were narrowed to some controls: for judging all of them again. `read` leaves out
+        runs in which the target could not be read.
         """
         with self._read() as db:
-            row = next(iter(self._latest(db, run, exact=False, only=target_id, full=full)), None)
+            row = next(iter(self._latest(db, run, exact=False, only=target_id, full=full, read=read)), None)
             if row is None:
                 raise UsageError(f"there is no evidence of {target_id}.", "See `spiritlevel list targets`.")
             if row["manifest"] is None:
@@ -304,11 +314,12 @@ class Store:
     def last_read(self, target_id: str) -> datetime | None:
         """When a target was last really read, or None."""
         with self._read() as db:
-            states = [TargetState.COLLECTED.value, TargetState.PARTIAL.value]
-            when = db.execute(
-                select(func.max(RESULTS.c.as_of)).where(RESULTS.c.target == target_id, RESULTS.c.state.in_(states))
-            ).scalar()
-            return _time(when) if when else None
+            return sight.last_read(db, target_id)
+
+    def first_tried(self, target_id: str) -> datetime | None:
+        """When a target was first tried, or None."""
+        with self._read() as db:
+            return sight.first_tried(db, target_id)
 
     # ------------------------------------------------------------------------------------------------- findings
 
@@ -368,12 +379,6 @@ class Store:
             yield db
 
 
-def _after(run_id: str) -> str:
-    """The next possible id of a run."""
-    head, _, tail = run_id.rpartition("-")
-    return f"{head}-{int(tail, 16) + 1:04x}" if tail != "ffff" else f"{run_id}-0000"
-
-
 def _run(r: Any) -> Run:
     return Run(
         r["id"],
@@ -384,10 +389,6 @@ def _run(r: Any) -> Run:
         tuple(json.loads(r["planned"])),
         json.loads(r["selection"]),
     )
-
-
-def _all_controls() -> list[Any]:
-    return [RUNS.c.selection.not_like(f'%"{word}"%') for word in ("controls", "themes", "severity")]
 
 
 def _iso(when: datetime) -> str:

@@ -122,15 +122,17 @@ def _reopened(db: Connection, target: str, key: tuple[str, str], end: str | None
     return row
 
 
-def close_missing(db: Connection, run: str, target: str, kept: set[tuple[str, str]]) -> None:
-    """End the spans of controls that are no longer in the target's baseline: no word of drift, just not judged."""
-    rows = db.execute(
-        select(SPANS.c.id, SPANS.c.control, SPANS.c.school).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))
-    ).all()
+def close_missing(db: Connection, run: str, target: Target, kept: set[tuple[str, str]]) -> None:
+    """End the spans of controls that are no longer in the target's baseline: no word of drift, just not judged.
+
+    Of a school that a shared target serves no more, what failed gets a last word, `retired`.
+    """
+    rows = db.execute(select(SPANS).where(SPANS.c.target == target.id, SPANS.c.end_run.is_(None))).mappings().all()
     before = _previous_run(db, run) or run
     for row in rows:
-        if (row.control, row.school) not in kept:
-            db.execute(update(SPANS).where(SPANS.c.id == row.id).values(end_run=before))
+        if (row["control"], row["school"]) not in kept:
+            left = target.school is None and row["school"] != "" and row["school"] not in target.serves
+            _end(db, row, run, before, retired=left)
 
 
 def retire(db: Connection, run: str, keep: set[str]) -> list[str]:
@@ -144,14 +146,17 @@ def retire(db: Connection, run: str, keep: set[str]) -> list[str]:
         for row in (
             db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings().all()
         ):
-            db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(end_run=before))
-            # what nobody could see any more, but failed when it was last seen, was failing
-            if row["verdict"] == Verdict.FAIL.value or row["change"] == Change.PERSISTING.value:
-                values = {k: v for k, v in row.items() if k not in ("id", "change", "first_run", "end_run", "fresh")}
-                db.execute(
-                    insert(SPANS).values(**values, change=Change.RETIRED.value, fresh="[]", first_run=run, end_run=run)
-                )
+            _end(db, row, run, before, retired=True)
     return gone
+
+
+def _end(db: Connection, row: Any, run: str, before: str, *, retired: bool) -> None:
+    """End an open span with run `before`; `retired` adds a span of this one run where it was failing."""
+    db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(end_run=before))
+    # what nobody could see any more, but failed when it was last seen, was failing
+    if retired and (row["verdict"] == Verdict.FAIL.value or row["change"] == Change.PERSISTING.value):
+        values = {k: v for k, v in row.items() if k not in ("id", "change", "first_run", "end_run", "fresh")}
+        db.execute(insert(SPANS).values(**values, change=Change.RETIRED.value, fresh="[]", first_run=run, end_run=run))
 
 
 def standing(db: Connection, run: str | None) -> list[Kept]:

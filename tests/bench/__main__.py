@@ -1,7 +1,7 @@
 """Measurements, printed as plain tables and, on the last line, as JSON. Nothing is asserted.
 
     make bench                  all of them, under four minutes
-    make bench ARGS="start"     those named: start, judging, hosts
+    make bench ARGS="start"     those named: start, judging, hosts, memory
 
 start    User and system time of `python -m agent --help`, ten children each, beside `python -c pass` in turns.
 judging  Evidence of 30,000 made-up Linux hosts, judged by 120 controls as a scan does, findings and all; making the
@@ -19,6 +19,9 @@ hosts    50 real hosts on this machine (tests/lab; needs root), 20 at once, in r
          Hosts and scanner share the cores, and a host's login and script cost more than everything here: ratios within
          a round mean something, hosts a second only on one machine. SPIRITLEVEL_BENCH_HOSTS=200 takes hosts without
          systemd.
+memory   2,000 targets in one scan: the answers of one real host, replayed under 2,000 names in 20 schools through the
+         collector's parser, judged and saved. Time and peak memory on the way. By itself (the process's own peak):
+         make bench ARGS=memory
 """
 
 from __future__ import annotations
@@ -31,9 +34,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import hosts, judging, start
+from tests.bench import hosts, judging, memory, start
 
-ALL: dict[str, Callable[[], dict[str, Any]]] = {"start": start.run, "judging": judging.run, "hosts": hosts.run}
+ALL: dict[str, Callable[[], dict[str, Any]]] = {
+    "start": start.run,
+    "judging": judging.run,
+    "hosts": hosts.run,
+    "memory": memory.run,
+}
 
 
 def main(names: list[str]) -> int:

@@ -148,7 +148,7 @@ def _collect(jobs: Sequence[Job], folder: Path) -> None:
 
 def _scan(planner: Planner, folder: Path, number: int) -> None:
     with Store.open(folder / f"store-{number}") as store:
-        _whole(list(scan(planner, store, Selection(), Options(workers=AT_ONCE)).states.values()))
+        _whole(list(scan(planner, store, Selection(), Options(workers=AT_ONCE, per_school=AT_ONCE)).states.values()))
 
 
 def _whole(states: Sequence[TargetState]) -> None:

@@ -152,3 +152,24 @@ def test_machines_that_nothing_here_can_read_are_told_of() -> None:
     windows = [Target(f"pc{n}", Kind.DEVICE, "windows", "oak") for n in (1, 2)]
     planner = Planner(cast(Trust, None), load_policy(), [HOST, TWIN, *windows])
     assert planner.unread(Selection()) == {("oak", "windows"): 2}
+
+
+def test_a_school_that_left_the_trust_takes_its_failing_along(store: Store) -> None:
+    """The directory that it shared stays: what failed of the school's part ends as retired, not without a word."""
+
+    def of(verdict: Verdict, school: str, control: str) -> Finding:
+        return Finding(control, 1, "dir", school, verdict, "", "", "", (), 0, 0, f"{verdict.value}{school}")
+
+    both = Target("dir", Kind.DIRECTORY, "ad", None, serves=("ash", "oak"))
+    one = Target("dir", Kind.DIRECTORY, "ad", None, serves=("oak",))
+    oak = of(FAIL, "oak", "ad.x")
+    night(store, 0, of(FAIL, "ash", "ad.x"), of(PASS, "ash", "ad.y"), of(FAIL, "ash", "ad.z"), oak, target=both)
+    night(store, 1, of(FAIL, "ash", "ad.x"), of(PASS, "ash", "ad.y"), of(UNKNOWN, "ash", "ad.z"), oak, target=both)
+    night(store, 2, oak, target=one)
+    told = {(k.finding.control, k.finding.school): k.change for k in store.findings(store.run("last"))}
+    gone = Change.RETIRED
+    assert told == {("ad.x", "ash"): gone, ("ad.z", "ash"): gone, ("ad.x", "oak"): Change.NEW}
+    assert [k.finding.school for k in store.findings()] == ["oak"]
+    night(store, 3, of(FAIL, "ash", "ad.x"), oak, target=both)
+    back = {(k.finding.control, k.finding.school): k.change for k in store.findings()}
+    assert back["ad.x", "ash"] is Change.NEW, "a school that is back begins anew"

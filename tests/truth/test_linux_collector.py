@@ -106,3 +106,87 @@ def test_programs_are_not_foreign_because_dpkg_did_not_answer(tmp_path: Path) ->
     assert [i["packaged"] for i in found] == [True]
     (tmp_path / "tool").unlink()
     assert run(f"{setup}\ndpkg_search() {{ return 2; }}", "sec setuid s_setuid", "setuid_files", text) == []
+
+
+def test_kernels_that_are_installed_are_told_and_those_that_were_removed_are_not() -> None:
+    rows = "ii |image=linux-image-6.1.0-26-amd64|6.1.112-1\\nrc |image=linux-image-6.1.0-99-amd64|6.1.999-1\\n"
+    rows += "ii |image=linux-image-6.1.0-98-amd64-dbg|6.1.998-1\\n"
+    setup = f"PM=dpkg; boxed() {{ return 1; }}; dpkg-query() {{ printf '{rows}'; }}\n"
+    setup += "uname() { [ $1 = -r ] && echo 6.1.0-26-amd64 || echo '#1 SMP Debian 6.1.112-1 (2024-09-30)'; }"
+    text = script().replace("dpkg-query", "dpkg_query").replace("/run/reboot-required", "/nowhere/required")
+    found = run(setup.replace("dpkg-query()", "dpkg_query()"), "sec reboot s_reboot", "reboot", text)
+    assert found == {"required": False}
+    found = run(
+        setup.replace("dpkg-query()", "dpkg_query()").replace("rc |", "ii |"), "sec reboot s_reboot", "reboot", text
+    )
+    assert found == {"required": True}
+
+
+def stacks(tmp_path: Path, files: dict[str, str]) -> Any:
+    """The fact `pam` of a host with these files in /etc/pam.d."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    # the files are shown under the name that they have on a host
+    text = script().replace("for p in /etc/pam.d/*", f"for p in {tmp_path}/*")
+    text = text.replace('mark "$p" ok; awk', 'mark "/etc/pam.d/${p##*/}" ok; awk')
+    return run("", "sec login s_login", "pam", text)
+
+
+RHEL = {
+    "passwd": "auth include system-auth\npassword substack system-auth\n-password optional pam_gnome_keyring.so\n",
+    "sshd": "auth substack password-auth\n",
+    "password-auth": "auth required pam_faillock.so preauth silent\nauth sufficient pam_unix.so\n",
+    "system-auth": "password requisite pam_pwquality.so local_users_only\npassword sufficient pam_unix.so\n",
+}
+DEBIAN = {
+    "passwd": "@include common-password\n",
+    "common-password": "# a word\npassword\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n",
+    "sshd": "@include common-auth\n",
+    "common-auth": "auth [success=1 default=ignore] pam_unix.so\nauth required pam_radius_auth.so secret=hunter2\n",
+}
+NONE = {"quality": None, "minlen": None, "lockout": None, "deny": None}
+BOTH = {"quality": "pam_pwquality", "minlen": None, "lockout": "pam_faillock", "deny": None}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (RHEL, BOTH),
+        (DEBIAN, NONE),
+        (RHEL | {"system-auth": "password requisite pam_pwquality.so minlen=8 retry=3\n"}, BOTH | {"minlen": 8}),
+        (RHEL | {"password-auth": "auth required pam_faillock.so deny=0\n"}, BOTH | {"deny": 0}),
+        (
+            DEBIAN | {"common-password": "password [a=1 b=2] pam_unix.so minlen=14\n"},
+            NONE | {"quality": "pam_unix", "minlen": 14},
+        ),
+    ],
+)
+def test_settings_count_where_the_stack_calls_their_module(
+    tmp_path: Path, files: dict[str, str], expected: Any
+) -> None:
+    assert stacks(tmp_path, files) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password include gone\n",
+        "password required pam_passwdqc.so min=8\n",
+        "password requisite \\\n pam_pwquality.so\n",
+        "password optional pam_pwquality.so\n",
+        "@include passwd\n",
+    ],
+)
+def test_a_stack_that_cannot_be_followed_is_unknown(tmp_path: Path, text: str) -> None:
+    found = stacks(tmp_path, DEBIAN | {"passwd": text})
+    assert isinstance(found["quality"], Unknown)
+    assert isinstance(found["minlen"], Unknown)
+    assert found["lockout"] is None
+
+
+def test_arguments_of_pam_stay_on_the_host(tmp_path: Path) -> None:
+    (tmp_path / "sshd").write_text(DEBIAN["common-auth"])
+    text = script().replace("for p in /etc/pam.d/*", f"for p in {tmp_path}/*")
+    done = subprocess.run(["sh"], input=f"K=x\n{text}\nsec login s_login\n".encode(), capture_output=True, check=False)
+    assert b"pam_radius_auth" in done.stdout
+    assert b"hunter2" not in done.stdout

@@ -140,3 +140,47 @@ def test_patterns_of_every_kind_count_at_boot() -> None:
     sections = (Section("sysctl", 0, "", "0 ok 1"), Section("sysctl_files", 0, "", "", files))
     assert read("sysctl[net.ipv4.conf.all.log_martians]", *sections)["boot"] == 1
     assert read("sysctl[net.ipv4.conf.default.log_martians]", *sections)["boot"] == 0
+
+
+DEB = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.112-1 (2024-09-30)"
+NEW = "image=linux-image-6.1.0-26-amd64|6.1.112-1"
+OLD = "image=linux-image-6.1.0-25-amd64|6.1.106-3"
+
+
+@pytest.mark.parametrize(
+    ("lines", "waits"),
+    [
+        (["running=6.1.0-26-amd64", f"build={DEB}", OLD, NEW], False),
+        (["running=6.1.0-25-amd64", "build=#1 SMP Debian 6.1.106-3 (2024-08-26)", OLD, NEW], True),
+        (["running=6.1.0-25-amd64", "build=#1 SMP Debian 6.1.106-3 (2024-08-26)", "writer=1", OLD, NEW], True),
+        (["running=6.1.0-26-amd64", f"build={DEB}", "image=linux-image-6.1.0-26-amd64|6.1.115-1"], True),
+        (["running=6.1.0-25-amd64", "build=x", "writer=1"], False),
+        (["running=6.1.0-25-amd64", "build=x"], None),
+        (["running=6.1.0-25-amd64", "build=x", NEW], None),
+        (["boxed=1", "running=6.1.0-25-amd64", "build=x"], False),
+        (["running=6.8.0-45-generic", "build=#45-Ubuntu SMP", "image=linux-image-6.8.0-45-generic|6.8.0-45.45"], False),
+        (["running=6.6.31+rpt-rpi-v8", "image=linux-image-6.6.31+rpt-rpi-v8|1:6.6.31-1",
+          "image=linux-image-6.12.1+rpt-rpi-2712|1:6.12.1-1"], False),
+        ([], None),
+    ],
+)  # fmt: skip
+def test_no_flag_is_no_answer_where_nothing_writes_one(lines: list[str], waits: bool | None) -> None:
+    found = read("reboot", Section("reboot", 0, "", "\n".join(["no", *lines])))["required"]
+    assert isinstance(found, Unknown) if waits is None else found is waits
+    assert read("reboot", Section("reboot", 0, "", "\n".join(["yes", *lines])))["required"] is True
+    assert read("reboot", Section("reboot", 0, "", "no"), packages="rpm")["required"] is False
+
+
+def test_a_port_of_the_kernels_own_is_no_clients() -> None:
+    """WireGuard holds its port in the kernel: no program shows. A name server's questions have one."""
+    rows = ['users:(("named",pid=5,fd=3))', "", ""]
+    ports = (40001, 51820, 52000)
+    text = "\n".join(f"udp UNCONN 0 0 0.0.0.0:{p} 0.0.0.0:* {r}".rstrip() for p, r in zip(ports, rows, strict=True))
+    mine, tunnel, nobody = read("sockets", Section("sockets", 0, "", text))
+    assert mine["client"] is True
+    assert tunnel["client"] is False
+    assert isinstance(nobody["client"], Unknown)
+    assert all(
+        isinstance(i["client"], Unknown)
+        for i in read("sockets", Section("sockets", 0, "", text.replace(rows[0], "")), root=False)
+    )

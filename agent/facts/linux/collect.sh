@@ -84,9 +84,13 @@ sudo_file() ( # depth file: a backslash joins lines, so the text goes whole but 
 s_sudoers() { if ! have sudo && [ ! -e /etc/sudoers ]; then NOTE=absent; return 3; fi; root || return
   mark sources ok; sed -n 's/^[[:space:]]*sudoers[[:space:]]*:[[:space:]]*//p' /etc/nsswitch.conf; mark version ok; sudo -V | sed -n 1p
   if [ -f /etc/sudoers ]; then sudo_file 0 /etc/sudoers; fi; return 0; }
+# of PAM: kind, control, module, and three arguments; all others may hold anything
+PAM_WORDS='/^[[:space:]]*#/{next} {t=$1; sub(/^-/,"",t); e=($NF~/\\$/)?" \\":""; if(t=="@include"){print t,$2;next} if(t!="password"&&t!="auth"){if(e!="")print t,e;next}
+  i=2; c=$2; if(c~/^\[/){while(i<NF&&$i!~/\]$/)i++; c="[]"} o=t" "c" "$(i+1); for(j=i+2;j<=NF;j++)if($j~/^(minlen|deny)=[0-9]*$/||$j~/^conf=/){sub(/^conf=.*/,"conf=",$j);o=o" "$j} print o e}'
 s_login() { show /etc/login.defs "$PLAINLY"; for p in /etc/security/pwquality.conf /etc/security/pwquality.conf.d/*.conf; do [ -e "$p" ] && show "$p" "$PLAINLY"; done
   show /etc/security/faillock.conf "$PLAINLY"; for p in /etc/profile /etc/profile.d/*.sh /etc/bash.bashrc /etc/bashrc; do
-    [ -e "$p" ] || continue; if [ -r "$p" ]; then mark "shell:$p" ok; grep -E '(^|[^A-Za-z0-9_])TMOUT=' "$p"; else mark "shell:$p" denied; fi; done; return 0; }
+    [ -e "$p" ] || continue; if [ -r "$p" ]; then mark "shell:$p" ok; grep -E '(^|[^A-Za-z0-9_])TMOUT=' "$p"; else mark "shell:$p" denied; fi; done
+  for p in /etc/pam.d/*; do [ -f "$p" ] || continue; if [ -r "$p" ]; then mark "$p" ok; awk "$PAM_WORDS" "$p"; else mark "$p" denied; fi; done; return 0; }
 
 s_sockets() { o=; root && o=p; NOTE=
   # a listing that failed must not look like a host on which nothing listens: there is always the line of headings
@@ -155,7 +159,9 @@ s_setuid() { d=; for p in /usr /bin /sbin /lib /opt /srv /home /root /var/tmp /t
 s_world_writable() { scan /etc /usr/local -xdev -type f -perm -0002 -exec stat -c '%a|%U|%G|%n' {} +; }
 s_uptime() { cat /proc/uptime; }
 s_reboot() { if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then echo yes; return 0; fi
-  case $PM in dpkg) echo no;; rpm) have needs-restarting || { miss needs-restarting; return; }; $T needs-restarting -r >/dev/null; case $? in 0) echo no;; 1) echo yes;; *) return 1;; esac;; *) miss needs-restarting;; esac; }
+  case $PM in dpkg) echo no; boxed && echo boxed=1; printf 'running=%s\nbuild=%s\n' "$(uname -r)" "$(uname -v)"
+    for p in /usr/share/update-notifier/notify-reboot-required /etc/kernel/postinst.d/unattended-upgrades /etc/kernel/postinst.d/update-notifier /etc/kernel/postinst.d/reboot-notifier; do [ -e $p ] && echo writer=1; done
+    $T dpkg-query -W -f '${db:Status-Abbrev}|image=${Package}|${Version}\n' 'linux-image-[0-9]*' 'linux-image-unsigned-[0-9]*' | sed -n '/-dbg[|]/d;/-dbgsym[|]/d;s/^.i.*|\(image=.*|\)/\1/p'; return 0;; rpm) have needs-restarting || { miss needs-restarting; return; }; $T needs-restarting -r >/dev/null; case $? in 0) echo no;; 1) echo yes;; *) return 1;; esac;; *) miss needs-restarting;; esac; }
 boxed() { [ -e /run/systemd/container ] || { have systemd-detect-virt && systemd-detect-virt -cq; }; }
 s_disks() { if boxed; then NOTE=container; return 3; fi; have lsblk || { miss lsblk; return; }; $T lsblk -rno TYPE,FSTYPE,MOUNTPOINT; }
 s_ids() { cat /etc/machine-id || cat /var/lib/dbus/machine-id; echo

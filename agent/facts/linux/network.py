@@ -19,7 +19,7 @@ SOCKET = Record(
         "number": Field(INT),
         "addresses": Field(ListOf(STR), "addresses that it listens on, sorted"),
         "loopback": Field(BOOL, "whether only the host itself can reach it"),
-        "client": Field(BOOL, "UDP only: a client's own port (DHCP, or out of the range for short-lived ones)"),
+        "client": Field(BOOL, "UDP only: a client's own port (DHCP, or a program's in the range for short-lived ones)"),
         "process": Field(STR, "program that listens; absent when the kernel names none", may_be_absent=True),
     },
     key="port",
@@ -29,6 +29,9 @@ _CLIENT_PORTS = {68, 546}
 """DHCP and DHCPv6 clients (IANA); they bind without listening to strangers."""
 _SHORT_LIVED = 32768
 """Start of Linux' default ip_local_port_range: UDP sockets above it come and go with every question asked."""
+
+_KERNELS_OWN = {51820}
+"""WireGuard, by its documentation: the kernel answers, no program holds the port."""
 
 
 @reads(
@@ -56,7 +59,6 @@ def _ports(rows: list[tuple[str, str, int, Any]]) -> list[dict[str, Any]]:
                 "protocol": protocol,
                 "number": number,
                 "addresses": set(),
-                "client": protocol == "udp" and (number in _CLIENT_PORTS or number >= _SHORT_LIVED),
                 "process": process,
             },
         )
@@ -67,8 +69,20 @@ def _ports(rows: list[tuple[str, str, int, Any]]) -> list[dict[str, Any]]:
     for key in sorted(found):
         item = found[key]
         addresses = sorted(item["addresses"])
-        out.append(item | {"addresses": addresses, "loopback": all(_loopback(a) for a in addresses)})
+        item |= {"addresses": addresses, "loopback": all(_loopback(a) for a in addresses)}
+        out.append(item | {"client": key[0] == "udp" and _client(key[1], item["process"])})
     return out
+
+
+def _client(number: int, process: Any) -> Any:
+    """Whether a UDP port is a client's own: unknown where a high port may be one that the kernel itself answers on."""
+    if number in _CLIENT_PORTS:
+        return True
+    if number < _SHORT_LIVED:
+        return False
+    if process is None and number in _KERNELS_OWN:
+        return False
+    return True if isinstance(process, str) else process or Unknown(Reason.NOT_SUPPORTED, "no program holds the port")
 
 
 def _loopback(address: str) -> bool:

@@ -328,18 +328,6 @@ def read_uptime(answer: Answer) -> Any:
 
 
 @reads(
-    "reboot",
-    Record({"required": Field(BOOL, "whether installed updates wait for a restart")}),
-    asks=("reboot",),
-    what="/run/reboot-required, or needs-restarting",
-)
-def read_reboot(answer: Answer) -> Any:
-    """Whether a restart is waiting, as the distribution itself says."""
-    word = answer.need("reboot").text.strip()
-    return {"required": word == "yes"} if word in {"yes", "no"} else Unknown(Reason.UNREADABLE, "/run/reboot-required")
-
-
-@reads(
     "disks",
     Record({"encrypted": Field(BOOL, "whether an opened encrypted volume is in use")}),
     asks=("disks",),
