@@ -22,7 +22,7 @@ from agent.conform import conform
 from agent.connect import ansible, secrets
 from agent.connect.ssh_options import FOLDER
 from agent.errors import Broken, CredentialRefused, IdentityError, NoAnswer, SecretError, TargetError, Unreachable
-from agent.facts.protocol import Collected, Limits
+from agent.facts.protocol import Collected, Limits, PowerShell
 from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, Reading, Reason, Target, TargetState, Unknown
 
@@ -154,6 +154,8 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
         from agent.connect.graph import open_graph
 
         return open_graph(target, secret, limits)
+    if target.platform == "windows":
+        return _open_windows(target, secret, limits)
     if not ansible.own_connection(target.settings):
         from agent.connect.ansible_shell import open_ansible
 
@@ -161,6 +163,24 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
     from agent.connect.ssh import open_ssh
 
     return open_ssh(target, secret, limits)
+
+
+@contextmanager
+def _open_windows(target: Target, secret: Callable[[str], str], limits: Limits) -> Iterator[PowerShell]:
+    """PowerShell on a Windows machine: over OpenSSH."""
+    from agent.connect.ssh import open_ssh
+    from agent.connect.ssh_powershell import SshPowerShell
+
+    if not ansible.own_connection(target.settings):
+        word = str(target.settings.get("ansible_connection"))
+        raise Unreachable(
+            f"{target.name} is Windows behind the connection {word!r}, which spiritlevel does not know.",
+            "Use ssh, psrp or winrm.",
+        )
+    # sudo is nothing that a Windows machine has, whatever a group variable for all hosts says
+    plain = {k: v for k, v in target.settings.items() if not k.startswith("ansible_become")}
+    with open_ssh(replace(target, settings=plain), secret, limits) as shell:
+        yield SshPowerShell(shell)
 
 
 def at(target: Target, folder: Path) -> Target:

@@ -36,6 +36,14 @@ class Shell(Protocol):
         """Run one command with `stdin`; bounded in time and bytes. Raises `TargetError` when the connection dies."""
 
 
+class PowerShell(Protocol):
+    """A remote PowerShell, however it is reached (SSH, WinRM, PSRP)."""
+
+    def script(self, text: str, limits: Limits) -> Output:
+        """Run one script text → what it wrote, as UTF-8; what came before a limit stays. Raises `TargetError` when
+        the connection dies."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanStep:
     """One thing that a scan would ask: `what` in the platform's own words, `rights` beyond an ordinary account."""
