@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.connect.ldap_search import Searcher, clean
+from agent.connect.ldap_tls import TlsSocket
 from agent.errors import Broken, CredentialRefused, IdentityError, TargetError, Unreachable
-from agent.facts.ad.directory import Directory, Found
+from agent.facts.ad.directory import Directory, Entry, Found
 from agent.facts.protocol import Limits
 from agent.model import Target
 
@@ -111,7 +112,7 @@ class _Link:
         self._ends = ends
         self._timer = threading.Timer(max(0.1, ends - time.monotonic()), self._cut)
         self._timer.daemon = True
-        self._sock: socket.socket | None = None
+        self._sock: socket.socket | TlsSocket | None = None
         self._conn = self._open(url, settings, password)
         self._searcher = Searcher(self._conn.socket, self.server, ends, max(limits.bytes, MIN_BYTES), self._encode)
 
@@ -144,7 +145,7 @@ class _Link:
             def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
                 try:
                     connection.socket.settimeout(max(0.1, min(CONNECT_SECONDS, link._ends - time.monotonic())))
-                    connection.socket = context.wrap_socket(connection.socket, server_hostname=host)
+                    connection.socket = TlsSocket(connection.socket, context, host)
                     link._sock = connection.socket
                 except (OSError, ValueError) as failed:
                     StrictTls.problem = failed
@@ -275,10 +276,17 @@ class _Link:
         self._close(self._conn)
 
     def search(
-        self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub", security: bool = False
+        self,
+        base: str,
+        filter: str,
+        attributes: Sequence[str],
+        *,
+        scope: str = "sub",
+        security: bool = False,
+        take: Callable[[Entry], Any] | None = None,
     ) -> Found:
         """One whole search, see `Directory.search`. After the connection is lost every search is unknown."""
-        return self._searcher.search(base, filter, attributes, scope, security)
+        return self._searcher.search(base, filter, attributes, scope, security, take)
 
     def _encode(
         self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool, cookie: bytes

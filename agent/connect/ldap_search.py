@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from agent.connect import ldap_wire as wire
 from agent.facts.ad.directory import Entry, Found
@@ -16,8 +16,21 @@ CHUNK = 1 << 18
 
 Encode = Callable[[str, str, Sequence[str], str, bool, bytes], tuple[int, bytes]]
 """(base, filter, attributes, scope, security, cookie) → (number, the request's bytes)."""
-Sent = tuple[str, dict[str, list[bytes]]]
-"""An entry as it came: its DN, values by attribute description."""
+Question = tuple[str, str, Sequence[str], str, bool]
+Take = Callable[[Entry], Any]
+
+
+class Line(Protocol):
+    """What of a socket is used here."""
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """Bound each wait."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send everything."""
+
+    def recv(self, size: int, /) -> bytes:
+        """What has come, at most `size` bytes; empty at the end."""
 
 
 def clean(text: object) -> str:
@@ -40,29 +53,45 @@ class Searcher:
     search after it is unknown for that reason.
     """
 
-    def __init__(self, sock: socket.socket, server: str, ends: float, left: int, encode: Encode) -> None:
+    def __init__(self, sock: Line, server: str, ends: float, left: int, encode: Encode) -> None:
         self._sock, self._server, self._ends, self._left, self._encode = sock, server, ends, left, encode
         self._lost: Unknown | None = None
+        self._memory = wire.Memory()
 
-    def search(self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool) -> Found:
+    def search(
+        self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool, take: Take | None = None
+    ) -> Found:
         """One whole search, see `Directory.search`."""
-        sent, why, absent, referrals = self._pages(base, filter, attributes, scope, security)
-        return Found([self._whole(dn, attrs) for dn, attrs in sent], why, absent, referrals)
+        kept: list[Any] = []
+        ranged: list[tuple[int, wire.Sent]] = []
+
+        optioned = self._memory.optioned
+        optioned.clear()
+
+        def keep(page: list[wire.Sent]) -> None:
+            for dn, sent in page:
+                entry = Entry(dn, sent)
+                if optioned and not optioned.isdisjoint(sent):
+                    ranged.append((len(kept), (dn, sent)))
+                    kept.append(entry)
+                else:
+                    kept.append(entry if take is None else take(entry))
+
+        why, absent, referrals = self._pages((base, filter, attributes, scope, security), keep)
+        for place, (dn, sent) in ranged:  # once the pages are through: the line is free for more questions
+            entry = self._whole(dn, sent)
+            kept[place] = entry if take is None else take(entry)
+        return Found(kept, why, absent, referrals)
 
     def _pages(
-        self,
-        base: str,
-        filter: str,
-        attributes: Sequence[str],
-        scope: str,
-        security: bool,
-    ) -> tuple[list[Sent], Unknown | None, bool, tuple[str, ...]]:
-        entries: list[Sent] = []
+        self, question: Question, keep: Callable[[list[wire.Sent]], None]
+    ) -> tuple[Unknown | None, bool, tuple[str, ...]]:
+        """Ask for page after page; `keep` gets what comes as it comes, also of a page that breaks off."""
         referrals: list[str] = []
-        cookie, seen, why, absent = b"", 0, self._lost, False
+        cookie, why, absent = b"", self._lost, False
         while self._lost is None:
             try:
-                end, cookie = self._page((base, filter, attributes, scope, security, cookie), entries, referrals)
+                end, cookie, seen = self._page((*question, cookie), keep, referrals)
             except wire.Garbled as problem:
                 why = self._lost = Unknown(Reason.UNREADABLE, f"{self._server}: {problem}")
                 break
@@ -77,21 +106,23 @@ class Searcher:
                     Reason.NOT_SUPPORTED, f"it lives on another server ({', '.join(referrals)}), which is not asked"
                 )
             elif end.code != 0:
-                why = refusal(end, base)
-            elif cookie and len(entries) == seen:  # a page with nothing on it, and more promised
+                why = refusal(end, question[0])
+            elif cookie and not seen:  # a page with nothing on it, and more promised
                 why = Unknown(Reason.TRUNCATED, "the server promised more and sent none")
             elif cookie:
-                seen = len(entries)
                 continue
             break
-        return entries, why, absent, tuple(referrals)
+        return why, absent, tuple(referrals)
 
     def _page(
-        self, question: tuple[str, str, Sequence[str], str, bool, bytes], entries: list[Sent], referrals: list[str]
-    ) -> tuple[wire.Done, bytes]:
-        """Ask, and read answers until the page's end → (result, next cookie). Raises `Garbled` or `_Ended`.
+        self,
+        question: tuple[str, str, Sequence[str], str, bool, bytes],
+        keep: Callable[[list[wire.Sent]], None],
+        referrals: list[str],
+    ) -> tuple[wire.Done, bytes, int]:
+        """Ask, and read answers until the page's end → (result, next cookie, entries). Raises `Garbled` or `_Ended`.
 
-        Entries go to `entries` as they come, so that what was read before a break is kept.
+        Entries are handed on as they come, so that what was read before a break is kept.
         """
         number, request = self._encode(*question)
         try:
@@ -99,22 +130,28 @@ class Searcher:
             self._sock.sendall(request)
         except OSError as failed:
             raise _Ended(self._late() or self._gone("broke the connection")) from failed
-        buffer = b""
+        buffer, seen = b"", 0
         while True:
             buffer += self._receive()
-            messages, used = wire.split(buffer)
-            buffer = buffer[used:]
-            for message in messages:
+            while True:
+                found: list[wire.Sent] = []
+                try:
+                    message, used = wire.read(buffer, number, self._memory, found)
+                finally:
+                    keep(found)
+                seen += len(found)
+                buffer = buffer[used:]
+                if message is None:
+                    break
                 if message.tag == wire.EXTENDED and message.id == 0:  # notice of disconnection, RFC 4511 4.4.1
                     raise _Ended(self._gone("announced that it goes away"))
                 if message.id != number:
                     raise wire.Garbled("an answer belongs to another question")
-                if message.tag == wire.ENTRY:
-                    entries.append(wire.entry(message.body))
-                elif message.tag == wire.REFERENCE:
-                    referrals.extend(clean(r) for r in wire.references(message.body)[: MAX_REFERRALS - len(referrals)])
+                if message.tag == wire.REFERENCE:
+                    room = MAX_REFERRALS - len(referrals)
+                    referrals.extend(clean(r) for r in wire.references(message.body)[:room])
                 elif message.tag == wire.DONE:
-                    return wire.done(message.body), wire.cookie(message.controls)
+                    return wire.done(message.body), wire.cookie(message.controls), seen
                 else:
                     raise wire.Garbled("an answer is of another kind than the question")
 
@@ -147,20 +184,22 @@ class Searcher:
     def _gone(self, words: str) -> Unknown:
         return Unknown(Reason.UNREACHABLE, f"{self._server} {words}")
 
-    def _whole(self, dn: str, sent: dict[str, list[bytes]]) -> Entry:
+    def _whole(self, dn: str, sent: Mapping[str, Sequence[bytes]]) -> Entry:
         """Fold attribute descriptions to plain names, finishing what came in ranges (MS-ADTS 3.1.1.3.1.3.3)."""
-        values: dict[str, list[bytes]] = {}
+        values: dict[str, Sequence[bytes]] = {}
         ranged: dict[str, str] = {}
         for description, got in sent.items():
-            name, _, options = description.lower().partition(";")
-            if name in values:  # AD sends an empty `member` beside its range
-                got = values[name] + got
-            values[name] = got
+            name, _, options = description.partition(";")
+            values[name] = [*values.get(name, ()), *got]  # AD sends an empty `member` beside its range
             if options.startswith("range="):
                 ranged[name] = options
-        if not ranged:
-            return Entry(dn, values)
-        return Entry(dn, values, frozenset(n for n, o in ranged.items() if not self._finish(dn, n, o, values[n])))
+        cut = set()
+        for name, options in ranged.items():
+            more = list(values[name])
+            if not self._finish(dn, name, options, more):
+                cut.add(name)
+            values[name] = more
+        return Entry(dn, values, frozenset(cut))
 
     def _finish(self, dn: str, name: str, options: str, values: list[bytes]) -> bool:
         """Fetch what lies behind `range=0-1499`; True when the server said that nothing is left."""
@@ -174,10 +213,11 @@ class Searcher:
             if start != len(values):
                 return False  # the server counts otherwise than it sends
             wanted = [f"{name};range={start}-*"]
-            entries, why, absent, _ = self._pages(dn, "(objectClass=*)", wanted, "base", False)
+            entries: list[wire.Sent] = []
+            why, absent, _ = self._pages((dn, "(objectClass=*)", wanted, "base", False), entries.extend)
             if why is not None or absent or len(entries) != 1:
                 return False
-            more = {d.lower(): v for d, v in entries[0][1].items() if d.lower().startswith(f"{name};range=")}
+            more = {d: v for d, v in entries[0][1].items() if d.startswith(f"{name};range=")}
             if len(more) != 1:
                 return False
             ((description, got),) = more.items()

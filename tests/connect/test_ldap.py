@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.connect import ldap_wire as wire
 from agent.connect.ldap import open_ldap
@@ -352,15 +350,6 @@ def reader(chunks: Sequence[bytes], left: int = 1 << 20) -> Searcher:
     return Searcher(line, "dc", time.monotonic() + 30, left, lambda *_: (7, b""))
 
 
-def test_chunks_may_break_anywhere() -> None:
-    whole = message(7, entry("CN=a", cn=[b"a" * 300, b""])) + message(7, entry("CN=ü")) + message(7, done())
-    for size in (1, 2, 3, 7, 64):
-        found = reader([whole[i : i + size] for i in range(0, len(whole), size)]).search("", "", [], "sub", False)
-        assert found.why is None
-        read = [(e.dn, dict(e.attributes)) for e in found.entries]
-        assert read == [("CN=a", {"cn": [b"a" * 300, b""]}), ("CN=ü", {})]
-
-
 def test_an_endless_promise_of_pages_ends() -> None:
     page = message(7, done(), paging(b"more"))
     found = reader([page] * 5).search("", "", [], "sub", False)
@@ -400,21 +389,3 @@ def test_a_notice_of_disconnection_is_no_end_of_list() -> None:
     assert len(found.entries) == 1
     assert found.why is not None
     assert "goes away" in found.why.detail
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_end_in_an_answer(noise: bytes) -> None:
-    found = reader([message(7, entry("CN=a")), noise]).search("", "", [], "sub", False)
-    assert found.why is not None or b"\x65" in noise
-
-
-@given(st.data())
-def test_a_bent_entry_never_reads_as_complete_and_larger(data: st.DataObject) -> None:
-    whole = bytearray(entry("CN=a,DC=x", cn=[b"a", b"bb"], member=[b"c" * 200]))
-    place = data.draw(st.integers(0, len(whole) - 1))
-    whole[place] = data.draw(st.integers(0, 255))
-    try:
-        dn, attributes = wire.entry(bytes(whole[6:] if whole[1] == 0x84 else whole[2:]))
-    except wire.Garbled:
-        return
-    assert len(dn) + sum(len(v) for vs in attributes.values() for v in vs) <= len(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,14 @@ class Recorded:
         self.asked: list[tuple[str, str, tuple[str, ...]]] = []
 
     def search(
-        self, base: str, filter: str, attributes: Sequence[str], *, scope: str = "sub", security: bool = False
+        self,
+        base: str,
+        filter: str,
+        attributes: Sequence[str],
+        *,
+        scope: str = "sub",
+        security: bool = False,
+        take: Callable[[Entry], Any] | None = None,
     ) -> Found:
         self.asked.append((base, filter, tuple(attributes)))
         if base == "":
@@ -70,7 +77,8 @@ class Recorded:
             )
             for e in self.case["answers"].get(name, ())
         ]
-        return Found(entries, Unknown(Reason(why[0]), why[1]) if why else None, name in self.case.get("absent", ()))
+        kept = entries if take is None else [take(e) for e in entries]
+        return Found(kept, Unknown(Reason(why[0]), why[1]) if why else None, name in self.case.get("absent", ()))
 
 
 def collect(case: Mapping[str, Any], *names: str) -> dict[str, Any]:

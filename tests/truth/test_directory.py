@@ -78,14 +78,15 @@ class Fake:
     def __init__(self, **by_filter: list[Entry]) -> None:
         self.by = by_filter
 
-    def search(self, base: str, filter: str, attributes: Any, *, scope: str = "sub", security: bool = False) -> Found:
+    def search(self, base: str, filter: str, attributes: Any, **more: Any) -> Found:
         if base == "":
             names = ("default", "configuration", "schema", "rootDomain")
             return Found([Entry("", {f"{n}namingcontext".lower(): [BASE.encode()] for n in names})])
         if "lDAPDisplayName" in filter:
             told = [a.partition(")")[0] for a in filter.split("lDAPDisplayName=")[1:]]
             return Found([Entry("cn=x", {"ldapdisplayname": [a.encode()]}) for a in told])
-        return Found(self.by.get("users", []) if "objectCategory=person" in filter else self.by.get("groups", []))
+        found = self.by.get("users", []) if "objectCategory=person" in filter else self.by.get("groups", [])
+        return Found(found if (take := more.get("take")) is None else [take(e) for e in found])
 
 
 def sid(rid: int) -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from agent import dn
 from agent.facts.ad import accounts, domain
-from agent.facts.ad.directory import Directory, Found
+from agent.facts.ad.directory import Directory
+from agent.facts.ad.reader import Reader, Search
 from agent.facts.ad.row import Row, Shape
 from agent.facts.protocol import Collected, Limits, PlanStep
 from agent.facttypes import STR, FactType, ListOf, fact
@@ -18,22 +17,6 @@ from agent.model import Partial, Reading, Reason, TargetState, Unknown
 
 PLATFORM = "ad"
 _LOST = (Reason.UNREACHABLE, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE, Reason.THROTTLED)
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """One question: `base` may hold {domain} {config} {schema}; `attributes` come from the shapes that it feeds."""
-
-    base: str
-    filter: str
-    shapes: tuple[Shape, ...]
-    scope: str = "base"
-    security: bool = False
-    extra: tuple[str, ...] = ()
-
-    def attributes(self) -> list[str]:
-        """Everything to ask for, once each."""
-        return list(dict.fromkeys([a for s in self.shapes for a in s.attributes()] + list(self.extra)))
 
 
 SEARCHES = {
@@ -45,15 +28,22 @@ SEARCHES = {
     "directory_service": Search(
         "CN=Directory Service,CN=Windows NT,CN=Services,{config}", "(objectClass=*)", (domain.DIRECTORY_SERVICE,)
     ),
-    "users": Search("{domain}", "(&(objectCategory=person)(objectClass=user))", (accounts.USERS,), "sub"),
+    "users": Search(
+        "{domain}",
+        "(&(objectCategory=person)(objectClass=user))",
+        (accounts.USERS,),
+        "sub",
+        sort=lambda row: accounts.USERS if _is_person(row) else None,
+    ),
     "computers": Search(
         "{domain}",
         "(objectClass=computer)",
         (accounts.COMPUTERS, accounts.SERVICE_ACCOUNTS),
         "sub",
         extra=("objectCategory",),
+        sort=lambda row: accounts.COMPUTERS if _is_computer(row) else accounts.SERVICE_ACCOUNTS,
     ),
-    "groups": Search("{domain}", "(objectClass=group)", (accounts.GROUPS,), "sub"),
+    "groups": Search("{domain}", "(objectClass=group)", (accounts.GROUPS,), "sub", sort=lambda row: accounts.GROUPS),
     "ous": Search("{domain}", "(objectClass=organizationalUnit)", (domain.OUS,), "sub", security=True),
     # Where other accounts may not look, an object still shows its name and nothing else: ask for every class.
     "gpos": Search("CN=Policies,CN=System,{domain}", "(objectClass=*)", (domain.GPOS,), "one"),
@@ -67,137 +57,19 @@ SEARCHES = {
 }
 
 
-@dataclass(slots=True)
-class Reader:
-    """One collection: the naming contexts, what the schema lacks, and each search's answer, asked once."""
-
-    directory: Directory
-    contexts: dict[str, str] = field(default_factory=dict)
-    lacks: frozenset[str] = frozenset()
-    failed: Unknown | None = None
-    _found: dict[str, Found] = field(default_factory=dict)
-
-    def start(self, names: Sequence[str]) -> None:
-        """Read the server's own object and the schema. `failed` says why nothing can be read at all."""
-        asked = [*_CONTEXTS.values(), "subschemaSubentry"]
-        found = self.directory.search("", "(objectClass=*)", asked, scope="base")
-        if not found.entries:
-            self.failed = found.why or Unknown(Reason.UNREADABLE, "the server describes itself in no entry")
-            return
-        shown = found.entries[0].attributes
-        for name, attribute in _CONTEXTS.items():
-            if attribute.lower() not in shown:
-                self.failed = Unknown(Reason.NOT_SUPPORTED, f"the server names no {attribute}: no Active Directory")
-                return
-            self.contexts[name] = shown[attribute.lower()][0].decode("utf-8", "replace")
-        wanted = sorted({a for n in names for s in FACTS[n].searches for a in SEARCHES[s].attributes()})
-        if wanted:
-            subschema = shown.get("subschemasubentry", (b"",))[0].decode("utf-8", "replace")
-            self._schema(wanted, subschema)
-
-    def _schema(self, wanted: Sequence[str], subschema: str) -> None:
-        """Which of the wanted attributes the forest has: its schema objects say so, or else the subschema entry."""
-        clauses = "".join(f"(lDAPDisplayName={a})" for a in wanted)
-        found = self.directory.search(self.contexts["schema"], f"(|{clauses})", ["lDAPDisplayName"], scope="one")
-        have = {
-            raw.decode("ascii", "replace").lower()
-            for e in found.entries
-            for raw in e.attributes.get("ldapdisplayname", ())
-        }
-        if (found.why is not None or not have) and subschema:
-            found = self.directory.search(subschema, "(objectClass=*)", ["attributeTypes"], scope="base")
-            have = {
-                name.decode("ascii", "replace").lower()
-                for e in found.entries
-                if not e.cut
-                for raw in e.attributes.get("attributetypes", ())
-                for name in _attribute_names(raw)
-            }
-        if found.why is not None or not have:
-            why = found.why or Unknown(Reason.PERMISSION, "read it")
-            self.failed = Unknown(why.reason, f"the schema: {why.detail}")
-            return
-        self.lacks = frozenset(a.lower() for a in wanted) - have
-
-    def ask(self, name: str) -> Found:
-        """The answer of one search; asked once."""
-        if name not in self._found:
-            search = SEARCHES[name]
-            attributes = [a for a in search.attributes() if a.lower() not in self.lacks]
-            self._found[name] = self.directory.search(
-                search.base.format(**self.contexts),
-                search.filter,
-                attributes,
-                scope=search.scope,
-                security=search.security,
-            )
-        return self._found[name]
-
-
-_CONTEXTS = {
-    "domain": "defaultNamingContext",
-    "config": "configurationNamingContext",
-    "schema": "schemaNamingContext",
-    "root": "rootDomainNamingContext",
-}
-
-
-_TYPE_NAMES = re.compile(rb"NAME\s+(?:'([^']+)'|\(([^)]*)\))")
-
-
-def _attribute_names(raw: bytes) -> list[bytes]:
-    """The names in one attribute type description (RFC 4512 section 4.1.2)."""
-    match = _TYPE_NAMES.search(raw)
-    if match is None:
-        return []
-    return [match[1]] if match[1] else re.findall(rb"'([^']+)'", match[2])
-
-
 def _single(name: str, shape: Shape) -> Callable[[Reader], Any]:
     """A fact that is one object."""
 
     def read(reader: Reader) -> Any:
-        row = _one(reader, name)
+        row = reader.one(name)
         return row if isinstance(row, Unknown) else shape.fill(row)
 
     return read
 
 
-def _one(reader: Reader, name: str) -> Row | Unknown:
-    found = reader.ask(name)
-    if not found.entries:
-        return found.why or Unknown(Reason.PERMISSION, f"read {SEARCHES[name].base.format(**reader.contexts)}")
-    return Row(found.entries[0], reader.lacks)
-
-
 def _suffixes(reader: Reader) -> Any:
-    row = _one(reader, "partitions")
+    row = reader.one("partitions")
     return row if isinstance(row, Unknown) else domain.suffixes(row)
-
-
-Rows = tuple[list[Row], Unknown | None]
-
-
-def _rows(reader: Reader, name: str, keep: Callable[[Row], bool] = lambda row: True) -> Rows:
-    found = reader.ask(name)
-    if found.absent:
-        return [], Unknown(Reason.PERMISSION, f"read {SEARCHES[name].base.format(**reader.contexts)}")
-    shown: Counter[str] = Counter()
-    rows = []
-    for entry in found.entries:
-        row = Row(entry, reader.lacks)
-        row.logons_shown = not _LOGONS.isdisjoint(entry.attributes)
-        if row.logons_shown:
-            shown[dn.parent(entry.dn)] += 1
-        if keep(row):
-            rows.append(row)
-    for row in rows:
-        # Two neighbours: one alone could be the account that asks, which may always read itself.
-        row.logons_shown = row.logons_shown or shown[dn.parent(row.entry.dn)] > 1
-    return rows, found.why
-
-
-_LOGONS = frozenset({"lastlogontimestamp", "logoncount", "badpwdcount"})
 
 
 def _list(items: list[dict[str, Any]], why: Unknown | None, what: str) -> Any:
@@ -222,13 +94,13 @@ def _is_person(row: Row) -> bool:
 
 
 def _users(reader: Reader) -> Any:
-    rows, why = _rows(reader, "users", _is_person)
-    return _with([accounts.USERS.fill(r) for r in rows], why, "users", (500, 502))  # administrator and krbtgt
+    items, why = reader.records("users", accounts.USERS)
+    return _with(items, why, "users", (500, 502))  # administrator and krbtgt
 
 
 def _groups(reader: Reader) -> Any:
-    rows, why = _rows(reader, "groups")
-    return _with([accounts.GROUPS.fill(r) for r in rows], why, "groups", (512, 513))  # domain admins and users
+    items, why = reader.records("groups", accounts.GROUPS)
+    return _with(items, why, "groups", (512, 513))  # domain admins and users
 
 
 def _is_computer(row: Row) -> bool:
@@ -237,23 +109,21 @@ def _is_computer(row: Row) -> bool:
 
 
 def _computers(reader: Reader) -> Any:
-    rows, why = _rows(reader, "computers", _is_computer)
-    items = [accounts.COMPUTERS.fill(r) for r in rows]
+    items, why = reader.records("computers", accounts.COMPUTERS)
     if why is None and items and not any(i["domain_controller"] is True for i in items):
         why = Unknown(Reason.PERMISSION, "see all computers: no domain controller is shown")
     return _list(items, why, "computers")
 
 
 def _service_accounts(reader: Reader) -> Any:
-    rows, why = _rows(reader, "computers", lambda r: not _is_computer(r))
-    items = [accounts.SERVICE_ACCOUNTS.fill(r) for r in rows]
+    items, why = reader.records("computers", accounts.SERVICE_ACCOUNTS)
     if why is None and not reader.ask("computers").entries:
         why = Unknown(Reason.PERMISSION, "list computers and service accounts")
     return Partial(tuple(items), why) if why is not None else items
 
 
 def _ous(reader: Reader) -> Any:
-    rows, why = _rows(reader, "ous")
+    rows, why = reader.rows("ous")
     return _list([domain.OUS.fill(r) for r in rows], why, "organisational units")
 
 
@@ -265,7 +135,7 @@ def _classed(
     what: str,
 ) -> tuple[list[dict[str, Any]], Unknown | None]:
     """Objects of one class among all that a container shows; one that hides its class may be one of them."""
-    rows, why = _rows(reader, name)
+    rows, why = reader.rows(name)
     items = []
     for row in rows:
         classes = row.entry.attributes.get("objectclass")
@@ -282,7 +152,7 @@ def _gpos(reader: Reader) -> Any:
 
 
 def _trusts(reader: Reader) -> Any:
-    rows, why = _rows(reader, "trusts")
+    rows, why = reader.rows("trusts")
     items = [domain.TRUSTS.fill(r) for r in rows]
     return Partial(tuple(items), why) if why is not None else items
 
@@ -293,7 +163,7 @@ def _password_policies(reader: Reader) -> Any:
     found = reader.ask("password_container")
     if found.why is not None:
         return found.why
-    base = SEARCHES["password_container"].base.format(**reader.contexts)
+    base = reader.base("password_container")
     if not found.entries or "objectclass" not in found.entries[0].attributes:
         return Unknown(Reason.PERMISSION, f"read {base}")
     items, why = _classed(
@@ -384,8 +254,9 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
 
 def collect(connection: Directory, wanted: Sequence[str], limits: Limits) -> Collected:
     """Read every wanted fact. The state is `partial` when the server, the time or the size cut the reading short."""
-    reader = Reader(connection)
-    reader.start(wanted)
+    reader = Reader(connection, SEARCHES)
+    left = Counter(s for n in wanted for s in FACTS[n].searches)
+    reader.start(list(left))
     facts: dict[str, Reading] = {}
     cut: Unknown | None = None
     for name in wanted:
@@ -394,6 +265,10 @@ def collect(connection: Directory, wanted: Sequence[str], limits: Limits) -> Col
         if why is not None and why.reason in _LOST:
             cut = cut or why
         facts[name] = Reading(value)
+        for search in FACTS[name].searches:
+            left[search] -= 1
+            if not left[search]:
+                reader.forget(search)
     if (cut := cut or reader.failed) is not None:
         return Collected(facts, TargetState.PARTIAL, f"Not everything could be read: {cut}.")
     return Collected(facts, TargetState.COLLECTED)

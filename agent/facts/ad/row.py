@@ -96,10 +96,12 @@ class Shape:
         """Everything to ask for, once each."""
         return list(dict.fromkeys([a for t in self.takes.values() for a in t.attributes] + list(self.probes)))
 
-    def fill(self, row: Row) -> dict[str, Any]:
-        """The record of one row; fields that cannot be known are `Unknown`."""
+    def fill(self, row: Row, only: Sequence[str] = ()) -> dict[str, Any]:
+        """The record of one row (`only`: these fields of it); fields that cannot be known are `Unknown`."""
         out: dict[str, Any] = {}
         for name, take in self.takes.items():
+            if only and name not in only:
+                continue
             try:
                 out[name] = take.read(row)
             except NotSeen as unseen:
