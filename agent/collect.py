@@ -151,9 +151,9 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
 
         return open_ldap(target, secret, limits)
     if target.platform == "m365":
-        from agent.connect.graph import open_graph
+        from agent.connect.tenant import open_tenant
 
-        return open_graph(target, secret, limits)
+        return open_tenant(target, secret, limits)
     if target.platform == "windows":
         return _open_windows(target, secret, limits)
     if not ansible.own_connection(target.settings):

@@ -5,6 +5,7 @@ Only shapes live here; what the words mean together is `baseline.py`, `trust.py`
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -273,8 +274,15 @@ class DirectoryEntry(File):
     base_dn: str | None = None
 
 
+_NAME_SERVER = re.compile(r"\d{1,3}(\.\d{1,3}){3}(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+
+
 class TenantEntry(File):
-    """One Microsoft 365 tenant. `secret` or `certificate` is a reference."""
+    """One Microsoft 365 tenant. `secret` or `certificate` is a reference.
+
+    `beta` and `each_device` (one request for every managed device) are asked only where they are switched on;
+    `dns_servers` answer for the mail records of its domains in place of the machine's own.
+    """
 
     tenant_id: str
     client_id: str
@@ -285,11 +293,16 @@ class TenantEntry(File):
     graph_url: str | None = None
     ca_file: str | None = None
     beta: bool = False
+    each_device: bool = False
+    dns_servers: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one(self) -> TenantEntry:
         if (self.secret is None) == (self.certificate is None):
             raise ValueError("a tenant names either a secret or a certificate")
+        for server in self.dns_servers:
+            if not _NAME_SERVER.fullmatch(server):
+                raise ValueError(f"{server!r} is no address of a name server, such as 192.0.2.53 or 192.0.2.53:5353")
         return self
 
 

@@ -46,8 +46,11 @@ class Standing:
 
     @property
     def unread(self) -> bool:
-        """Whether it is unknown, nothing accepts that, and not only because its target may be switched off."""
+        """Whether it is unknown, nothing accepts that, and not only because its target may be switched off or because
+        the trust has chosen not to ask."""
         if self.finding.verdict is not Verdict.UNKNOWN or self.excepted:
+            return False
+        if all(part.startswith(Reason.BY_CHOICE.value) for part in self.finding.reason.split("; ")):
             return False
         return not (self.away and self.finding.reason.startswith(Reason.UNREACHABLE.value))
 

@@ -83,6 +83,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "ldap3": ("agent.connect.ldap",),
     "pyasn1": ("agent.connect.ldap",),
     "msal": ("agent.connect.graph",),
+    "dns": ("agent.connect.dns",),
     "httpx": ("agent.connect.graph",),
     "requests": ("agent.connect.graph",),
     "ansible_runner": ("agent.connect.ansible",),

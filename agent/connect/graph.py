@@ -36,7 +36,8 @@ def open_graph(
     """Sign in to a tenant and give its `Graph`.
 
     `target.settings`: `tenant_id`, `client_id`, `secret` or `certificate` (references); `cloud`, or `authority` and
-    `graph_url` and `ca_file`; `environment_proxy: true` takes the proxy of HTTPS_PROXY. Raises `Unreachable`,
+    `graph_url` and `ca_file`; `environment_proxy: true` takes the proxy of HTTPS_PROXY; `beta` and `each_device`, see
+    `Option`. Raises `Unreachable`,
     `IdentityError`, `CredentialRefused`, `Broken`, and whatever `secret` raises.
     """
     import httpx
@@ -50,7 +51,8 @@ def open_graph(
     with httpx.Client(
         verify=verify, trust_env=False, proxy=proxy, timeout=SILENCE, follow_redirects=False, headers=_HEADERS
     ) as client:
-        yield Reader(HttpWire(client), f"{graph_url}/v1.0", tokens.token, limits, clock or Clock())
+        options = frozenset(o for o in ("beta", "each_device") if settings.get(o) is True)
+        yield Reader(HttpWire(client), f"{graph_url}/v1.0", tokens.token, limits, clock or Clock(), options)
 
 
 _HEADERS = {

@@ -57,13 +57,15 @@ class Wire(Protocol):
 
 @dataclass(slots=True)
 class Reader:
-    """Reads Graph for one tenant; see `Graph`. `base` holds the version; `token` gives a fresh access token."""
+    """Reads Graph for one tenant; see `Graph`. `base` ends with the version; `token` gives a fresh access token;
+    `options` are those that the trust has switched on."""
 
     wire: Wire
     base: str
     token: Callable[[], str]
     limits: Limits
     clock: Clock = field(default_factory=Clock)
+    options: frozenset[str] = frozenset()
     _bearer: str = ""
     _deadline: float = 0.0
     _bytes: int = 0
@@ -76,15 +78,22 @@ class Reader:
 
     def get(self, requests: Sequence[Request]) -> list[Answer]:
         """Read all requests: quick ones in batches first, then the ones that share the slow limit."""
-        answers: dict[int, Answer] = {}
-        quick = [n for n, r in enumerate(requests) if not r.slow]
-        for start in range(0, len(quick), BATCH):
-            part = quick[start : start + BATCH]
-            first = self._batch([requests[n] for n in part]) if len(part) > 1 else [None] * len(part)
-            for n, reply in zip(part, first, strict=True):
-                answers[n] = self._read(requests[n], reply)
+        answers = {
+            n: Answer(Unknown(Reason.BY_CHOICE, f"trust.yml does not set {r.option}: true for this tenant"))
+            for n, r in enumerate(requests)
+            if r.option and r.option not in self.options
+        }
+        for beta in (False, True):  # a batch is of one version
+            quick = [
+                n for n, r in enumerate(requests) if n not in answers and not r.slow and (r.option == "beta") is beta
+            ]
+            for start in range(0, len(quick), BATCH):
+                part = quick[start : start + BATCH]
+                first = self._batch([requests[n] for n in part]) if len(part) > 1 else [None] * len(part)
+                for n, reply in zip(part, first, strict=True):
+                    answers[n] = self._read(requests[n], reply)
         for n, request in enumerate(requests):
-            if request.slow:
+            if request.slow and n not in answers:
                 answers[n] = self._read(request, None)
         return [answers[n] for n in range(len(requests))]
 
@@ -100,7 +109,7 @@ class Reader:
 
     def _pages(self, request: Request, top: int, first: Reply | None) -> tuple[Answer, bool]:
         """(what the pages gave, whether one of them ended in 504)."""
-        url: str | None = self.base + request.url(top)
+        url: str | None = self._base(request) + request.url(top)
         items: list[Any] = []
         ids: list[str] = []
         seen: set[str] = set()
@@ -126,6 +135,8 @@ class Reader:
                     return Answer(Partial(tuple(items), lost), tuple(ids)), False
                 return Answer(reply.body, tuple(ids)), False
             items += page
+            if request.first:
+                break
             url = next_link(reply.body, self.base, seen)
         return Answer(items, tuple(ids)), False
 
@@ -140,7 +151,7 @@ class Reader:
                 for n, r in enumerate(requests)
             ]
         }
-        envelope = self._send("POST", f"{self.base}/$batch", {}, body)
+        envelope = self._send("POST", f"{self._base(requests[0])}/$batch", {}, body)
         usable = envelope.trouble is None and isinstance(envelope.body, dict)
         replies = envelope.body.get("responses") if usable else None
         if envelope.status != 200 or not isinstance(replies, list):
@@ -163,6 +174,10 @@ class Reader:
             # Graph does not retry the items of a batch by itself: those are asked for again, one by one, after a pause.
             self._pause(wait or None, 1)
         return out
+
+    def _base(self, request: Request) -> str:
+        """The address with the version that a request is for."""
+        return f"{self.base.rpartition('/')[0]}/beta" if request.option == "beta" else self.base
 
     def _ask(self, url: str, request: Request) -> Reply:
         if request.slow:

@@ -58,6 +58,7 @@ def write_trust(
     client_id: str,
     authority: str,
     graph_url: str,
+    dns_server: str,
 ) -> None:
     """trust.yml, the profile and the attestations. Secrets are referred to, in secrets/, as in any trust."""
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
@@ -96,6 +97,7 @@ def write_trust(
         f"    authority: {authority}",
         f"    graph_url: {graph_url}",
         f"    ca_file: {ca_file}",
+        f'    dns_servers: ["{dns_server}"]',
     ]
     (folder / "trust.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "profiles" / "trust.yml").write_text(PROFILE, encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.demo.certs import issue, make_ca
 from agent.demo.directory import ACCOUNTS, AUDITOR, stand_in_domain
+from agent.demo.dns_server import DnsServer
 from agent.demo.folder import (
     DEMO_APP,
     SCHOOLS,
@@ -46,6 +47,27 @@ HOSTS: Mapping[str, tuple[str, str, str]] = {
 DOWN = ("elm-old",)
 LOST = ("ash-library",)
 """Answers in the first scan, and is cut off in the second: what was known stays, and is not called resolved."""
+
+_SPF, _DMARC, _KEY = (
+    "v=spf1 include:spf.protection.outlook.example -all",
+    "v=DMARC1; p=reject",
+    "v=DKIM1; k=rsa; p=MIGf",
+)
+MAIL_RECORDS: Mapping[str, Sequence[str]] = {
+    **{
+        f"{label}{domain}": [text]
+        for domain in ("northfield.example", "oakfield.example", "elmgrove.example", "ashdown.example")
+        for label, text in (
+            ("", _SPF),
+            ("_dmarc.", _DMARC),
+            ("selector1._domainkey.", _KEY),
+            ("selector2._domainkey.", _KEY),
+        )
+    },
+    "elmgrove.example": ["v=spf1 include:spf.protection.outlook.example ~all"],
+    "_dmarc.elmgrove.example": ["v=DMARC1; p=none; rua=mailto:it@elmgrove.example"],
+}
+"""What public DNS says of the trust's mail domains: Elm Grove's mail can be forged."""
 
 EXCEPTIONS: tuple[Mapping[str, object], ...] = (
     {
@@ -100,6 +122,7 @@ class Stage:
         certs = issue(folder / "certs", ca, ["localhost"], ["127.0.0.1"])
         tenant = TenantData.load(TENANT)
         self._graph = self._stack.enter_context(GraphServer(tenant, certs, page_size=100))
+        names = self._stack.enter_context(DnsServer(MAIL_RECORDS))
         domain = stand_in_domain(self._now)
         self._ldap = self._stack.enter_context(
             DirectoryServer(domain.entries, ACCOUNTS, *certs, host_name="dc1.ad.northfield.example")
@@ -120,6 +143,7 @@ class Stage:
             client_id=DEMO_APP,
             authority=self._graph.authority,
             graph_url=self._graph.url,
+            dns_server=names.address,
         )
         write_secret(folder, "ldap.txt", ACCOUNTS[AUDITOR])
         write_secret(folder, "m365.txt", tenant.clients[DEMO_APP].secret)

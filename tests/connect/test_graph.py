@@ -20,7 +20,7 @@ from agent.demo.certs import CertificateAuthority, issue, make_app_certificate, 
 from agent.demo.graph_data import Client, TenantData
 from agent.demo.graph_server import GraphServer
 from agent.errors import Broken, CredentialRefused, IdentityError, Unreachable
-from agent.facts.m365.protocol import Answer, Graph, Request
+from agent.facts.m365.protocol import Answer, Graph, Option, Request
 from agent.facts.protocol import Limits
 from agent.model import Kind, Partial, Reason, Target, Unknown
 
@@ -470,3 +470,30 @@ def test_secrets_never_show(lab: Lab) -> None:
     with pytest.raises(CredentialRefused) as caught, open_graph(lab.target(), secret, Limits()):
         pass
     assert "hunter2" not in f"{caught.value!r}{caught.value}{caught.value.__cause__}"
+
+
+def test_only_the_first_page_where_that_is_enough(lab: Lab) -> None:
+    (answer,) = lab.read(dataclasses.replace(USERS, top=1, first=True))
+    assert len(answer.value) == 1
+    assert len(lab.asked("/users")) == 1
+
+
+BETA = Request("/deviceManagement/configurationPolicies", "DeviceManagementConfiguration.Read.All", option="beta")
+
+
+@pytest.mark.parametrize("option", ["beta", "each_device"])
+def test_what_was_not_switched_on_is_not_asked(lab: Lab, option: Option) -> None:
+    users, other = lab.read(USERS, dataclasses.replace(BETA, option=option))
+    assert len(users.value) == 5
+    assert reason(other) == (Reason.BY_CHOICE, f"trust.yml does not set {option}: true for this tenant")
+    assert not any("configurationPolicies" in e.path for e in lab.server.log)
+
+
+def test_the_beta_is_asked_at_its_own_address(lab: Lab) -> None:
+    data = lab.server.tenant
+    data.clients[APP].roles.append(BETA.permission)
+    data.licences.append({"servicePlans": [{"servicePlanName": "INTUNE_A", "provisioningStatus": "Success"}]})
+    data.collections[BETA.path] = [{"id": "1", "name": "Disk", "isAssigned": True}]
+    answers = lab.read(BETA, USERS, dataclasses.replace(BETA, top=5), beta=True)
+    assert [len(a.value) for a in answers] == [1, 5, 1]
+    assert {e.path for e in lab.server.log if "configurationPolicies" in e.path} == {f"/beta{BETA.path}"}

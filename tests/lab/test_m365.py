@@ -13,8 +13,8 @@ import pytest
 import agent.demo
 from agent.baseline import Policy, load_policy
 from agent.claims import needs
+from agent.collect import open_target
 from agent.conform import conform, from_json, to_json
-from agent.connect.graph import open_graph
 from agent.demo.certs import issue, make_ca
 from agent.demo.graph_data import TenantData
 from agent.demo.graph_server import GraphServer
@@ -75,7 +75,7 @@ class Scan:
         wanted = sorted(
             {r for part in rules.values() for rule in part for r in rule.reads} | needs("m365", self.schools)
         )
-        with open_graph(target, lambda _: data.clients[client].secret, Limits()) as graph:
+        with open_target(target, lambda _: data.clients[client].secret, Limits()) as graph:
             got = m365.collect(graph, wanted, Limits())
         assert set(got.facts) == set(wanted)
         self.state, self.detail = got.state, got.detail

@@ -15,7 +15,7 @@ from agent.controls import rule
 from agent.derive import View, load_all
 from agent.evaluate import decide
 from agent.facts import m365
-from agent.facts.m365.protocol import Answer, Request
+from agent.facts.m365.protocol import Answer, Lookup, Request
 from agent.facts.protocol import Limits
 from agent.model import Partial, Reading, School, Unknown, Verdict
 
@@ -33,6 +33,9 @@ class Canned:
 
     def get(self, requests: Sequence[Request]) -> list[Answer]:
         return [Answer(self.answers[r.path]) for r in requests]
+
+    def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:
+        raise AssertionError(lookups)
 
 
 def read(fact: str, **answers: Any) -> Any:

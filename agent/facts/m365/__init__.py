@@ -6,16 +6,44 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.errors import SpiritlevelError
-from agent.facts.m365 import conditional_access, devices, groups, people, services, tenant
-from agent.facts.m365.protocol import Answer, Graph, Request
-from agent.facts.m365.source import KEYED, SKUS, SOURCES, Source
+from agent.facts.m365 import (
+    apps,
+    conditional_access,
+    devices,
+    education,
+    groups,
+    intune,
+    mail,
+    methods,
+    people,
+    records,
+    roles,
+    services,
+    tenant,
+)
+from agent.facts.m365.protocol import Answer, Graph, Lookup, Request, Tenant
+from agent.facts.m365.source import KEYED, SKUS, SOURCES, Answers, Ask, Source
 from agent.facts.m365.tenant import PLATFORM, licences_of
 from agent.facts.protocol import Collected, Limits, PlanStep
 from agent.facttypes import REGISTRY, FactError, split_reference
 from agent.model import Partial, Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "Answer", "Graph", "Request", "collect", "plan"]
-_MODULES = (conditional_access, devices, groups, people, services, tenant)
+_MODULES = (
+    apps,
+    conditional_access,
+    devices,
+    education,
+    groups,
+    intune,
+    mail,
+    methods,
+    people,
+    records,
+    roles,
+    services,
+    tenant,
+)
 """Imported for what they declare."""
 
 
@@ -37,19 +65,25 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
         steps = [(str(request), request.permission) for request in source.requests] + list(source.then)
         for step in steps:
             feeds.setdefault(step, []).append(name)
-    return [PlanStep(what, (right,), tuple(dict.fromkeys(names))) for (what, right), names in feeds.items()]
+    return [
+        PlanStep(what, (right,) if right else (), tuple(dict.fromkeys(names))) for (what, right), names in feeds.items()
+    ]
 
 
-def collect(connection: Graph, wanted: Sequence[str], limits: Limits) -> Collected:
+def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collected:
     """Read the wanted facts. `limits` are the connection's own and kept by it.
 
     Raises `TargetError` when the tenant as a whole cannot be read.
     """
     del limits
     sources = {name: source_of(name) for name in wanted}
-    answers: dict[Request, Answer] = {}
-    _ask(connection, answers, [r for s in sources.values() for r in s.requests])
-    _ask(connection, answers, [r for s in sources.values() for r in _follow(s, answers)])
+    answers: dict[Ask, Answer] = {}
+    asked: Sequence[Ask] = [r for s in sources.values() for r in s.requests]
+    for _ in range(ROUNDS):
+        _ask(connection, answers, asked)
+        asked = [r for s in sources.values() for r in _follow(s, answers) if r not in answers]
+        if not asked:
+            break
     licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
     facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
     missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))
@@ -58,25 +92,31 @@ def collect(connection: Graph, wanted: Sequence[str], limits: Limits) -> Collect
     return Collected(facts, TargetState.PARTIAL, _sentence(missed, facts))
 
 
-def _ask(connection: Graph, answers: dict[Request, Answer], requests: Sequence[Request]) -> None:
+ROUNDS = 12
+"""Rounds of requests that follow from one another; the longest chain is a name's SPF record and where it sends on."""
+
+
+def _ask(connection: Tenant, answers: dict[Ask, Answer], asked: Sequence[Ask]) -> None:
     """Read what is not there yet, each request once."""
-    fresh = [request for request in dict.fromkeys(requests) if request not in answers]
-    if fresh:
-        answers.update(zip(fresh, connection.get(fresh), strict=True))
+    fresh = [ask for ask in dict.fromkeys(asked) if ask not in answers]
+    if requests := [ask for ask in fresh if isinstance(ask, Request)]:
+        answers.update(zip(requests, connection.get(requests), strict=True))
+    if lookups := [ask for ask in fresh if isinstance(ask, Lookup)]:
+        answers.update(zip(lookups, connection.resolve(lookups), strict=True))
 
 
 _ODD = (KeyError, TypeError, ValueError, AttributeError, SpiritlevelError)
 """What parsing an answer of a shape that nobody foresaw raises."""
 
 
-def _follow(source: Source, answers: Mapping[Request, Answer]) -> Sequence[Request]:
+def _follow(source: Source, answers: Answers) -> Sequence[Ask]:
     try:
         return source.follow(answers)
     except _ODD:
         return []
 
 
-def _parse(source: Source, answers: Mapping[Request, Answer], licences: Any) -> Any:
+def _parse(source: Source, answers: Answers, licences: Any) -> Any:
     try:
         return source.parse(answers, licences)
     except _ODD:
@@ -85,9 +125,10 @@ def _parse(source: Source, answers: Mapping[Request, Answer], licences: Any) -> 
 
 
 def _troubled(value: Any) -> bool:
-    """Whether a fact is unknown or incomplete for another reason than a licence that the tenant does not have."""
+    """Whether a fact is unknown or incomplete for another reason than a licence that the tenant does not have, or what
+    the trust has chosen not to ask."""
     why = value.why if isinstance(value, Partial) else value
-    return isinstance(why, Unknown) and why.reason is not Reason.NOT_LICENSED
+    return isinstance(why, Unknown) and why.reason not in (Reason.NOT_LICENSED, Reason.BY_CHOICE)
 
 
 def _sentence(missed: Sequence[str], facts: Mapping[str, Reading]) -> str:

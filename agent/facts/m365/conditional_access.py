@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 from agent.facts.m365.protocol import Request
@@ -237,6 +238,7 @@ fact(
                 "kind": Field(Enum(("addresses", "countries", "other"))),
                 "trusted": Field(BOOL),
                 "entries": Field(INT, "address ranges or countries"),
+                "wide_ranges": Field(_STRINGS, "address ranges of more than 256 addresses (IPv6: wider than /48)"),
             },
             key="id",
             label="name",
@@ -248,6 +250,20 @@ fact(
 )
 
 
+def _wide(ranges: Any) -> Any:
+    """Ranges wider than /24, or than /48 for IPv6, which is what one site gets (RFC 6177)."""
+    found = []
+    for item in ranges if isinstance(ranges, list) else ():
+        address = at(item, "cidrAddress")
+        try:
+            network = ip_network(str(address), strict=False)
+        except ValueError:
+            return Unknown(Reason.UNREADABLE, "ipRanges")
+        if network.prefixlen < (24 if network.version == 4 else 48):
+            found.append(str(network))
+    return found
+
+
 def _location(body: Json) -> dict[str, Any]:
     kind = str(body.get("@odata.type", "")).rpartition(".")[2]
     held = body.get("ipRanges") if kind == "ipNamedLocation" else body.get("countriesAndRegions")
@@ -257,6 +273,7 @@ def _location(body: Json) -> dict[str, Any]:
         "kind": {"ipNamedLocation": "addresses", "countryNamedLocation": "countries"}.get(kind, "other"),
         "trusted": at(body, "isTrusted") is True,
         "entries": len(held) if isinstance(held, list) else 0,
+        "wide_ranges": _wide(held) if kind == "ipNamedLocation" else [],
     }
 
 

@@ -1,16 +1,14 @@
-"""Facts of devices (Intune, Entra) and of applications and their credentials."""
+"""Facts of devices: as Intune manages them, as Entra knows them, and the rules that they must meet."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from agent.facts.m365.protocol import Request
-from agent.facts.m365.source import SOURCES, Answers, Source
-from agent.facts.m365.tenant import PLATFORM, simple
-from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects
-from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, Version, fact
-from agent.model import Partial, Reason, Unknown
+from agent.facts.m365.tenant import simple
+from agent.facts.m365.values import Json, at, guid, maybe, moment, need
+from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, Version
+from agent.model import Reason, Unknown
 
 _CONFIG = "DeviceManagementConfiguration.Read.All"
 _OS = {name: name for name in ("windows", "ios", "ipados", "macos", "android", "chromeos", "linux")} | {
@@ -131,7 +129,7 @@ _COMPLIANCE = {
 }
 
 
-def _reaches(assignment: Any) -> bool:
+def reaches(assignment: Any) -> bool:
     """Whether an assignment gives a policy to somebody, and does not only leave a group out."""
     return not str(at(assignment, "target", "@odata.type") or "").endswith(".exclusionGroupAssignmentTarget")
 
@@ -143,7 +141,7 @@ def _compliance(body: Json) -> dict[str, Any]:
         "id": guid(need(body, "id")),
         "name": need(body, "displayName"),
         "os": _COMPLIANCE.get(kind, "other"),
-        "assigned": any(map(_reaches, targets))
+        "assigned": any(map(reaches, targets))
         if isinstance(targets, list)
         else Unknown(Reason.UNREADABLE, "assignments"),
         "os_minimum": version_of(maybe(body, "osMinimumVersion")),
@@ -240,110 +238,29 @@ simple(
     },
 )
 
-_APPS = Request(
-    "/applications",
-    "Application.Read.All",
-    ("id", "appId", "displayName", "signInAudience", "passwordCredentials", "keyCredentials", "web"),
-    # keyCredentials lowers the page size that large tenants allow.
-    top=100,
-)
-
-fact(
-    "applications",
+simple(
+    "local_passwords",
     ListOf(
         Record(
             {
-                "id": Field(STR),
-                "app_id": Field(STR),
+                "id": Field(STR, "the device's Entra device id"),
                 "name": Field(STR),
-                "audience": Field(
-                    Enum(("AzureADMyOrg", "AzureADMultipleOrgs", "AzureADandPersonalMicrosoftAccount"), False)
-                ),
-                "plain_redirects": Field(INT, "redirect addresses that are neither https nor this machine"),
+                "backed_up": Field(TIME, "when its password was last changed and kept", True, volatile=True),
             },
             key="id",
             label="name",
-        )
+        ),
     ),
-    PLATFORM,
-    source=str(_APPS),
-    rights=(_APPS.permission,),
-)
-
-
-def _plain(body: Json) -> int:
-    addresses = at(body, "web", "redirectUris") or []
-    return sum(not str(a).lower().startswith(("https://", "http://localhost", "http://127.0.0.1")) for a in addresses)
-
-
-SOURCES["applications"] = Source(
-    (_APPS,),
-    lambda a, _: listed(
-        a[_APPS],
-        lambda b: {
-            "id": guid(need(b, "id")),
-            "app_id": guid(need(b, "appId")),
-            "name": need(b, "displayName"),
-            "audience": need(b, "signInAudience"),
-            "plain_redirects": _plain(b),
-        },
+    Request(
+        "/directory/deviceLocalCredentials",
+        "DeviceLocalCredential.ReadBasic.All",
+        ("id", "deviceName", "lastBackupDateTime"),
+        top=999,
     ),
+    lambda b: {
+        "id": guid(need(b, "id")),
+        "name": need(b, "deviceName"),
+        "backed_up": moment(b, "lastBackupDateTime"),
+    },
+    doc="Devices whose local administrator password Entra keeps (LAPS). The passwords are never asked for.",
 )
-
-fact(
-    "app_credentials",
-    ListOf(
-        Record(
-            {
-                "id": Field(STR),
-                "app": Field(STR, "name of the app registration"),
-                "app_id": Field(STR),
-                "kind": Field(Enum(("secret", "certificate"))),
-                "start": Field(TIME, may_be_absent=True),
-                "end": Field(TIME, may_be_absent=True),
-                "days": Field(INT, "from start to end", may_be_absent=True),
-            },
-            key="id",
-            label="app",
-        )
-    ),
-    PLATFORM,
-    source=str(_APPS),
-    rights=(_APPS.permission,),
-    doc="Secrets and certificates of app registrations: their dates only.",
-)
-
-
-def _life(start: Any, end: Any) -> Any:
-    if not isinstance(start, str) or not isinstance(end, str):
-        return next((v for v in (start, end) if isinstance(v, Unknown)), None)
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).days
-
-
-def _credentials(answers: Answers, _: Any) -> Any:
-    apps, why = objects(answers[_APPS].value)
-    if isinstance(answers[_APPS].value, Unknown):
-        return why
-    out: list[Any] = []
-    for app in apps:
-        for kind, name in (("secret", "passwordCredentials"), ("certificate", "keyCredentials")):
-            held, lost = objects(app.get(name))
-            if lost is not None:
-                out.append(lost)
-            for item in held:
-                start, end = moment(item, "startDateTime"), moment(item, "endDateTime")
-                out.append(
-                    {
-                        "id": guid(need(item, "keyId")),
-                        "app": need(app, "displayName"),
-                        "app_id": guid(need(app, "appId")),
-                        "kind": kind,
-                        "start": start,
-                        "end": end,
-                        "days": _life(start, end),
-                    }
-                )
-    return Partial(tuple(out), why) if why else out
-
-
-SOURCES["app_credentials"] = Source((_APPS,), _credentials)

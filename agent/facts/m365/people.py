@@ -1,13 +1,12 @@
-"""Facts of people: accounts, sign-ins, registered methods, role holders, risky users, groups."""
+"""Facts of people: accounts, sign-ins, registered methods, risky users."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from agent.facts.m365.conditional_access import MEMBER, members_of, people
 from agent.facts.m365.protocol import Request
-from agent.facts.m365.source import SKUS, SOURCES, Answers, Source, Unlicensed
+from agent.facts.m365.source import SOURCES, Answers, Source
 from agent.facts.m365.tenant import PLATFORM
 from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects, words
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record, fact
@@ -32,12 +31,13 @@ _FACULTY = frozenset(
         "e97c048c-37a4-45fb-ab50-922fbf07a370",
     )
 )
-_ROLES = "RoleManagement.Read.Directory"
 _USERS = Request(
     "/users",
     "User.Read.All",
     ("id", "userPrincipalName", "accountEnabled", "userType", "createdDateTime", "onPremisesSyncEnabled",
-     "externalUserState", "externalUserStateChangeDateTime", "assignedLicenses", "passwordPolicies"),
+     "externalUserState", "externalUserStateChangeDateTime", "assignedLicenses", "passwordPolicies",
+     "lastPasswordChangeDateTime", "employeeLeaveDateTime", "ageGroup", "consentProvidedForMinor",
+     "showInAddressList"),
     top=999,
 )  # fmt: skip
 # By itself, as a tenant without Entra ID P1 refuses the whole list when sign-ins are asked for. 500: the largest page.
@@ -63,9 +63,19 @@ fact(
                 "invitation": Field(STR, "state of a guest's invitation", may_be_absent=True),
                 "invitation_changed": Field(TIME, may_be_absent=True),
                 "licences": Field(INT, "how many licences it holds"),
+                "products": Field(ListOf(STR), "ids of the products that it is licensed for"),
                 "student": Field(BOOL, "holds a student licence and no faculty licence"),
+                "student_licence": Field(BOOL),
+                "faculty_licence": Field(BOOL),
                 "password_never_expires": Field(BOOL),
                 "weak_password_allowed": Field(BOOL),
+                "password_changed": Field(TIME, may_be_absent=True),
+                "left": Field(TIME, "day of leaving; absent too where User-LifeCycleInfo.Read.All is missing", True),
+                "age_group": Field(Enum(("minor", "notadult", "adult"), closed=False), may_be_absent=True),
+                "consent": Field(
+                    Enum(("granted", "denied", "notrequired"), closed=False), "of a parent", may_be_absent=True
+                ),
+                "in_address_list": Field(BOOL, "absent: shown, which is the default", may_be_absent=True),
             },
             key="id",
             label="upn",
@@ -83,6 +93,14 @@ def _last(activity: Any) -> Any:
     times = [moment(activity, name) for name in names] if isinstance(activity, Mapping) else []
     bad = next((t for t in times if isinstance(t, Unknown)), None)
     return bad if bad else max((t for t in times if t), default=None)
+
+
+def _word(body: Json, name: str) -> Any:
+    """A word in lower case; None when it is not set."""
+    word = maybe(body, name)
+    if not isinstance(word, str):
+        return word
+    return None if word.lower() in ("", "none", "null") else word.lower()
 
 
 def _users(answers: Answers, _: Any) -> Any:
@@ -114,9 +132,18 @@ def _users(answers: Answers, _: Any) -> Any:
             "invitation": maybe(body, "externalUserState"),
             "invitation_changed": moment(body, "externalUserStateChangeDateTime"),
             "licences": len(licences) if isinstance(licences, list) else 0,
+            "products": sorted(s for s in skus if isinstance(s, str)),
             "student": bool(skus & _STUDENT) and not skus & _FACULTY,
+            "student_licence": bool(skus & _STUDENT),
+            "faculty_licence": bool(skus & _FACULTY),
             "password_never_expires": "DisablePasswordExpiration" in held,
             "weak_password_allowed": "DisableStrongPassword" in held,
+            "password_changed": moment(body, "lastPasswordChangeDateTime"),
+            "left": moment(body, "employeeLeaveDateTime"),
+            # Graph's own spelling varies: Minor, minor.
+            "age_group": _word(body, "ageGroup"),
+            "consent": _word(body, "consentProvidedForMinor"),
+            "in_address_list": maybe(body, "showInAddressList", kind=bool),
         }
 
     return listed(answers[_USERS], parse)
@@ -165,95 +192,6 @@ SOURCES["mfa_registration"] = Source(
             "methods": words(b, "methodsRegistered"),
         },
     ),
-)
-
-# Roles: who holds one, by whom the role came, and the people in groups that hold one.
-_ASSIGNED = Request("/roleManagement/directory/roleAssignments", _ROLES, expand="principal", top=999)
-_ELIGIBLE = Request(
-    "/roleManagement/directory/roleEligibilityScheduleInstances",
-    "RoleEligibilitySchedule.Read.Directory",
-    expand="principal",
-    top=999,
-)
-_HOLDER = Record(
-    {
-        "id": Field(STR, "of the assignment"),
-        "role": Field(STR, "id of the role's template"),
-        "scope": Field(STR, "/ is the whole tenant"),
-        "principal": Field(STR),
-        "kind": Field(Enum(("user", "group", "service_principal", "other"))),
-        "name": Field(STR, "UPN of a user, name of another principal", may_be_absent=True),
-        "members": Field(ListOf(STR), "of a group: ids of its people"),
-    },
-    key="id",
-    label="name",
-)
-_KINDS = {"user": "user", "group": "group", "serviceprincipal": "service_principal"}
-
-
-def _kind(body: Json) -> Any:
-    tail = str(at(body, "principal", "@odata.type") or "").rpartition(".")[2].lower()
-    return _KINDS.get(tail, "other") if tail else Unknown(Reason.PERMISSION, "Directory.Read.All")
-
-
-def _role_groups(answers: Answers) -> list[Request]:
-    found: dict[Request, None] = {}
-    for request in (_ASSIGNED, _ELIGIBLE):
-        for body in objects(answers[request].value)[0]:
-            if _kind(body) == "group" and isinstance(body.get("principalId"), str):
-                found[members_of(guid(body["principalId"]))] = None
-    return list(found)
-
-
-def _holders(answers: Answers, request: Request) -> Any:
-    def parse(body: Json) -> dict[str, Any]:
-        principal = guid(need(body, "principalId"))
-        kind = _kind(body)
-        held = body.get("principal") or {}
-        label = maybe(held, "userPrincipalName") if kind == "user" else maybe(held, "displayName")
-        members: Any = []
-        if kind == "group":
-            answer = answers.get(members_of(principal)) if isinstance(principal, str) else None
-            members = people(answer.value) if answer else Unknown(Reason.NOT_COLLECTED)
-        elif isinstance(kind, Unknown):
-            members = kind
-        return {
-            "id": need(body, "id"),
-            "role": guid(need(body, "roleDefinitionId")),
-            "scope": need(body, "directoryScopeId"),
-            "principal": principal,
-            "kind": kind,
-            # Without the right to read it, a principal comes with its id only.
-            "name": label if label is not None else principal,
-            "members": members,
-        }
-
-    return listed(answers[request], parse)
-
-
-_NO_PIM = Unlicensed("entra_p2")
-
-fact(
-    "role_holders",
-    Record(
-        {
-            "active": Field(ListOf(_HOLDER), "roles in force"),
-            "eligible": Field(ListOf(_HOLDER), "roles that may be switched on (PIM, needs Entra ID P2)"),
-        }
-    ),
-    PLATFORM,
-    source=f"{_ASSIGNED}; {_ELIGIBLE}; GET /groups/{{id}}/transitiveMembers",
-    rights=(_ROLES, _ELIGIBLE.permission, MEMBER),
-)
-SOURCES["role_holders"] = Source(
-    (_ASSIGNED, _ELIGIBLE, SKUS),
-    lambda a, licences: {
-        "active": _holders(a, _ASSIGNED),
-        "eligible": _NO_PIM.instead(_holders(a, _ELIGIBLE), licences),
-    },
-    _role_groups,
-    (("GET /groups/{id}/transitiveMembers, for each group that holds a role", MEMBER),),
-    licences=True,
 )
 
 _RISKY = Request("/identityProtection/riskyUsers", "IdentityRiskyUser.Read.All", top=500, slow=True)

@@ -1,22 +1,28 @@
-"""What the tenant's facts know of a connection: reads of Graph paths, and how far each could be believed."""
+"""What the tenant's facts know of a connection: reads of Graph paths and of DNS, and how far each could be believed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from agent.model import Unknown
 
+Option = Literal["", "beta", "each_device"]
+"""What a trust has to switch on for a tenant before it is asked: `beta` (paths that v1.0 does not have), `each_device`
+(one request for every device)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One read of Graph v1.0.
+    """One read of Graph v1.0, or of its beta where `option` says so.
 
     `path` starts with a slash and carries no version. `permission` is the least application permission that it
     takes (Microsoft's permission map of 2026-08-07). `headers` are repeated on every page. `slow` requests share a
     limit of one a second for the whole tenant. `absent_ok`: a 404 means that the object is not there (value None).
+    `first`: the first page is enough, as the newest come first. `option`: unknown by choice unless the trust has
+    switched that on.
     """
 
     path: str
@@ -28,6 +34,8 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     slow: bool = False
     absent_ok: bool = False
+    first: bool = False
+    option: Option = ""
 
     def url(self, top: int | None = None) -> str:
         """Path and query, relative to the version; `top` replaces the page size."""
@@ -46,7 +54,19 @@ class Request:
         parts = [f"$select={','.join(self.select)}"] if self.select else []
         parts += [f"$expand={self.expand}"] if self.expand else []
         parts += [f"$filter={self.filter}"] if self.filter else []
-        return f"GET {self.path}" + (f"?{'&'.join(parts)}" if parts else "")
+        path = f"/beta{self.path}" if self.option == "beta" else self.path
+        return f"GET {path}" + (f"?{'&'.join(parts)}" if parts else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One DNS question: texts (TXT) of a name, an alias followed. No right is needed: DNS is public."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """As `plan` prints it."""
+        return f"DNS TXT {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +74,8 @@ class Answer:
     """What a request gave.
 
     `value` is an object (dict), the whole list of a collection, a `Partial` of it when a page was missing, None when
-    there is no such object, or `Unknown`. `request_ids` are Graph's own, for support and the log.
+    there is no such object, or `Unknown`. `request_ids` are Graph's own, for support and the log. Of a `Lookup`:
+    the list of texts, empty where DNS says that there are none.
     """
 
     value: Any
@@ -71,3 +92,14 @@ class Graph(Protocol):
 
     def get(self, requests: Sequence[Request]) -> list[Answer]:
         """Read them all, in the order given. Raises `TargetError` when the tenant as a whole cannot be read."""
+
+
+class Names(Protocol):
+    """Somebody who can ask DNS."""
+
+    def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:
+        """Answers in the order given; never raises: a question that nobody answers is unknown."""
+
+
+class Tenant(Graph, Names, Protocol):
+    """Everything that the facts of a tenant are read from."""

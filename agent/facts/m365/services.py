@@ -34,6 +34,8 @@ simple(
             "idle_sign_out": Field(BOOL),
             "users_may_create_sites": Field(BOOL),
             "leaver_retention_days": Field(INT, "days for which a leaver's files are kept"),
+            "sync_restricted": Field(BOOL, "OneDrive syncs only on computers of the domains listed"),
+            "sync_domains": Field(ListOf(STR), "ids (objectGUID) of those domains"),
         }
     ),
     Request("/admin/sharepoint/settings", "SharePointTenantSettings.Read.All"),
@@ -47,6 +49,8 @@ simple(
         "idle_sign_out": need(b, "idleSessionSignOut", "isEnabled", kind=bool),
         "users_may_create_sites": need(b, "isSiteCreationEnabled", kind=bool),
         "leaver_retention_days": need(b, "deletedUserPersonalSiteRetentionPeriodInDays", kind=int),
+        "sync_restricted": need(b, "isUnmanagedSyncAppForTenantRestricted", kind=bool),
+        "sync_domains": words(b, "allowedDomainGuidsForSyncApp"),
     },
 )
 
@@ -72,6 +76,7 @@ simple(
             "joiner_is_local_admin": Field(_MEMBERS, "who becomes administrator of the device that they join"),
             "global_admins_are_local_admins": Field(BOOL),
             "laps": Field(BOOL, "local administrator passwords are kept in Entra and changed by it"),
+            "mfa": Field(BOOL, "joining or registering a device takes MFA, for everybody", may_be_absent=True),
         }
     ),
     Request("/policies/deviceRegistrationPolicy", "Policy.Read.DeviceConfiguration"),
@@ -81,6 +86,7 @@ simple(
         "joiner_is_local_admin": _membership(at(b, "azureADJoin", "localAdmins", "registeringUsers")),
         "global_admins_are_local_admins": need(b, "azureADJoin", "localAdmins", "enableGlobalAdmins", kind=bool),
         "laps": need(b, "localAdminPassword", "isEnabled", kind=bool),
+        "mfa": mfa == "required" if isinstance(mfa := maybe(b, "multiFactorAuthConfiguration"), str) else mfa,
     },
 )
 

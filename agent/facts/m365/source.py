@@ -6,28 +6,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.facts.m365.protocol import Answer, Request
+from agent.facts.m365.protocol import Answer, Lookup, Request
 from agent.model import Unknown
 
-Answers = Mapping[Request, Answer]
+Ask = Request | Lookup
+Answers = Mapping[Ask, Answer]
 """What was asked so far, by request."""
 
 
-def _no_more(_: Answers) -> list[Request]:
+def _no_more(_: Answers) -> list[Ask]:
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`requests` are asked in the first round, what `follow` gives (ids learnt from the first) in a second.
+    """`requests` are asked in the first round, what `follow` gives (ids learnt from what was read) in the next ones.
 
-    `parse(answers, licences)` makes the fact's value; `licences` are the tenant's plans, or `Unknown`. `then` says
-    in a plan what the second round asks, and with which permission.
+    `follow` is asked again after each round until it names nothing new. `parse(answers, licences)` makes the fact's
+    value; `licences` are the tenant's plans, or `Unknown`. `then` says in a plan what the later rounds ask, and with
+    which permission (empty: none).
     """
 
     requests: tuple[Request, ...]
     parse: Callable[[Answers, Any], Any]
-    follow: Callable[[Answers], Sequence[Request]] = _no_more
+    follow: Callable[[Answers], Sequence[Ask]] = _no_more
     then: tuple[tuple[str, str], ...] = ()
     licences: bool = False
     """Whether `parse` looks at the licences."""

@@ -134,57 +134,7 @@ def _odd(name: str) -> Unknown:
     return Unknown(Reason.UNREADABLE, name)
 
 
-def _methods(body: Json) -> dict[str, Any]:
-    held = body.get("authenticationMethodConfigurations")
-    methods: Any = _odd("authenticationMethodConfigurations")
-    if isinstance(held, list):
-        methods = [
-            {
-                "id": need(m, "id"),
-                "state": need(m, "state"),
-                "one_time": maybe(m, "isUsableOnce", kind=bool),
-                "most_minutes": maybe(m, "maximumLifetimeInMinutes", kind=int),
-            }
-            for m in held
-            if isinstance(m, dict)
-        ]
-    return {
-        "migration": maybe(body, "policyMigrationState"),
-        "campaign": maybe(body, "registrationEnforcement", "authenticationMethodsRegistrationCampaign", "state"),
-        "methods": methods,
-    }
-
-
-simple(
-    "authentication_methods",
-    Record(
-        {
-            "migration": Field(
-                STR, "from the old policies: preMigration, migrationInProgress, migrationComplete", True
-            ),
-            "campaign": Field(STR, "state of the campaign that asks people to register", may_be_absent=True),
-            "methods": Field(
-                ListOf(
-                    Record(
-                        {
-                            "id": Field(
-                                STR, "Sms, Voice, Email, Fido2, MicrosoftAuthenticator, TemporaryAccessPass, …"
-                            ),
-                            "state": Field(Enum(("enabled", "disabled"), closed=False)),
-                            "one_time": Field(BOOL, "a temporary access pass works once", may_be_absent=True),
-                            "most_minutes": Field(INT, "longest life of a temporary access pass", may_be_absent=True),
-                        },
-                        key="id",
-                        label="id",
-                    )
-                )
-            ),
-        }
-    ),
-    Request("/policies/authenticationMethodsPolicy", "Policy.Read.AuthenticationMethod"),
-    _methods,
-)
-
+DOMAINS = Request("/domains", "Domain.Read.All")
 _NEVER_EXPIRES = 2147483647
 """What Graph writes for a password that never expires (the largest 32-bit number); null means the same."""
 
@@ -220,7 +170,7 @@ simple(
             label="name",
         )
     ),
-    Request("/domains", "Domain.Read.All"),
+    DOMAINS,
     _domain,
 )
 
