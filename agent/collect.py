@@ -21,7 +21,16 @@ from typing import Any
 from agent.conform import conform
 from agent.connect import ansible, secrets
 from agent.connect.ssh_options import FOLDER
-from agent.errors import Broken, CredentialRefused, IdentityError, NoAnswer, SecretError, TargetError, Unreachable
+from agent.errors import (
+    Broken,
+    CredentialRefused,
+    IdentityError,
+    NoAnswer,
+    NotAllowed,
+    SecretError,
+    TargetError,
+    Unreachable,
+)
 from agent.facts.protocol import Collected, Limits, PowerShell
 from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, Reading, Reason, Target, TargetState, Unknown
@@ -30,10 +39,11 @@ REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (IdentityError, Reason.IDENTITY),
     (CredentialRefused, Reason.CREDENTIAL_REFUSED),
     (SecretError, Reason.CREDENTIAL_MISSING),
+    (NotAllowed, Reason.PERMISSION),
     (Broken, Reason.UNREADABLE),
     (Unreachable, Reason.UNREACHABLE),
 )
-CREDENTIAL = re.compile(r"(private_key|private_key_file|pass|password|passphrase)$")
+CREDENTIAL = re.compile(r"(private_key|private_key_file|pass|password|passphrase|certificate_pem|cert_pem)$")
 """Inventory variables that tell two credentials apart: key files, and references to what is secret."""
 MAX_REFUSALS = 3
 """Targets that may refuse a credential before it is not tried again in a run; accounts lock out at five or ten."""
@@ -92,7 +102,8 @@ def credential_key(target: Target) -> str:
     if target.platform == "m365":
         return f"m365:{s.get('tenant_id')}:{s.get('client_id')}"
     secrets_of = sorted(f"{k}={v}" for k, v in s.items() if k.startswith("ansible_") and CREDENTIAL.search(k))
-    return f"{target.platform}:{s.get('ansible_user')}:{':'.join(secrets_of)}"
+    user = next((s[k] for k in ("ansible_user", "ansible_psrp_user", "ansible_winrm_user") if s.get(k)), None)
+    return f"{target.platform}:{user}:{':'.join(secrets_of)}"
 
 
 def usual_limits(target: Target) -> Limits:
@@ -167,7 +178,13 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
 
 @contextmanager
 def _open_windows(target: Target, secret: Callable[[str], str], limits: Limits) -> Iterator[PowerShell]:
-    """PowerShell on a Windows machine: over OpenSSH."""
+    """PowerShell on a Windows machine: over PowerShell remoting or OpenSSH, as its inventory says."""
+    if ansible.remoting(target.settings):
+        from agent.connect.psrp import open_psrp
+
+        with open_psrp(target, secret, limits) as remote:
+            yield remote
+        return
     from agent.connect.ssh import open_ssh
     from agent.connect.ssh_powershell import SshPowerShell
 

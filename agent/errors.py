@@ -12,6 +12,7 @@ SpiritlevelError                 exit code 2 unless said otherwise
     │   └── NoAnswer             nothing is there to talk to, as when a machine is switched off
     ├── IdentityError            host key or certificate is not the one we trust
     ├── CredentialRefused        the target refused the credential
+    ├── NotAllowed               the credential is right, and may not do what a scan needs
     └── Broken                   the target answered, but not as its protocol says
 """
 
@@ -87,6 +88,10 @@ class IdentityError(TargetError):
 
 class CredentialRefused(TargetError):
     """The target refused the credential; it counts towards the limit of three per credential and run."""
+
+
+class NotAllowed(TargetError):
+    """The target took the credential, and does not let it do what a scan needs."""
 
 
 class Broken(TargetError):

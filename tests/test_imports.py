@@ -80,6 +80,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "paramiko": ("agent.connect.ssh",),
     "netmiko": ("agent.connect.switch",),
     "pypsrp": ("agent.connect.psrp",),
+    "spnego": ("agent.connect.psrp",),
     "ldap3": ("agent.connect.ldap",),
     "pyasn1": ("agent.connect.ldap",),
     "msal": ("agent.connect.graph",),
@@ -104,7 +105,7 @@ NO_HOME_RULE = "agent.demo"
 
 # Slow to import: --help must not pay for them.
 HEAVY = tuple(
-    "paramiko msal ldap3 sqlalchemy alembic ansible ansible_runner jinja2 httpx requests netmiko pypsrp".split()
+    "paramiko msal ldap3 sqlalchemy alembic ansible ansible_runner jinja2 httpx requests netmiko pypsrp spnego".split()
 )
 
 # A verdict is a function of facts, parameters and as_of: these read no file, no network, no clock, no dice.

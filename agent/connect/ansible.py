@@ -138,11 +138,17 @@ def platform(variables: Mapping[str, Any]) -> str:
     network = str(variables.get("ansible_network_os", "")).rsplit(".", 1)[-1].lower()
     if network:
         return {"ios": "ios", "iosxe": "ios", "aoscx": "aoscx", "procurve": "procurve"}.get(network, network)
-    if str(variables.get("ansible_connection", "")).lower() in ("winrm", "psrp"):
+    if remoting(variables):
         return "windows"
     if str(variables.get("ansible_shell_type", "")).lower() in ("powershell", "cmd"):
         return "windows"
     return "linux"
+
+
+def remoting(variables: Mapping[str, Any]) -> bool:
+    """Whether a host is reached by PowerShell remoting: its inventory says `psrp` or `winrm`."""
+    word = str(variables.get("ansible_connection") or "").lower()
+    return word.removeprefix("ansible.builtin.") in ("winrm", "psrp")
 
 
 def own_connection(variables: Mapping[str, Any]) -> bool:
@@ -151,4 +157,4 @@ def own_connection(variables: Mapping[str, Any]) -> bool:
     return word.removeprefix("ansible.builtin.") in ("ssh", "smart", "paramiko", "paramiko_ssh")
 
 
-__all__ = ["Host", "inventory", "own_connection", "platform", "select", "tool"]
+__all__ = ["Host", "inventory", "own_connection", "platform", "remoting", "select", "tool"]
