@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.model import Reason, Unknown
 
 Table = Mapping[str, Mapping[str, Any]]
+Programs = Sequence[tuple[re.Pattern[str], re.Pattern[str] | None, str]]
+"""Rules in order: a pattern for a program's name, one for its version (None: any), the last day."""
 
 
 class _Source:
     provider: Callable[[], Table] | None = None
+    programs: Callable[[], Programs] | None = None
 
 
 def provide(provider: Callable[[], Table]) -> None:
     """Say where the table comes from: a function that returns systems by os-release ID. Called once, at import."""
     _Source.provider = provider
+
+
+def provide_programs(provider: Callable[[], Programs]) -> None:
+    """Say where the rules for programs come from. Called once, at import."""
+    _Source.programs = provider
+
+
+def program_ends(name: str, version: str) -> str | None:
+    """Last moment of security updates (ISO 8601, UTC) of a program; None where the rules know none."""
+    for names, versions, last in _Source.programs() if _Source.programs is not None else ():
+        if names.search(name) and (versions is None or versions.search(version)):
+            return f"{last}T23:59:59Z"
+    return None
+
+
+def extended(system: str, version: str) -> dict[int, str]:
+    """Last moments of a vendor's paid programme that is bought year by year, by year; empty where there is none."""
+    entry = _Source.provider().get(system) if _Source.provider is not None else None
+    found = ((entry or {}).get("releases") or {}).get(version) or {}
+    return {int(year): f"{last}T23:59:59Z" for year, last in (found.get("extended_years") or {}).items()}
 
 
 def ends(system: str, version: str | None, *, extended: bool = False) -> str | Unknown | None:

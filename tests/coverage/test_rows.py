@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from agent.baseline import Policy, load_policy
 
 HERE = Path(__file__).resolve().parent
-WHOLE = ("linux",)  # lists whose rows have a control each, or a lasting reason why none can be
-LATER = {"windows": "the collector for Windows", "switch": "the collector for switches"}
+WHOLE = ("linux", "windows")  # lists whose rows have a control each, or a lasting reason why none can be
+LATER = {"switch": "the collector for switches"}
 SENTENCE = re.compile(r"\S+(?: \S+){3,}\.")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 # Importing the readers declares their facts.
 from agent.facts.protocol import Collected, Limits, PlanStep, PowerShell
-from agent.facts.windows import registry, system
+from agent.facts.windows import accounts, network, protection, registry, settings, system, upkeep
 from agent.facts.windows.answer import Answer, new_nonce, parse, program
 from agent.facts.windows.readers import PLATFORM, READERS, value
 from agent.facttypes import split_reference
@@ -15,7 +15,7 @@ from agent.model import Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "collect", "facts_from", "plan", "questions"]
 
-_MODULES = (registry, system)
+_MODULES = (accounts, network, protection, registry, settings, system, upkeep)
 _LOST = (Reason.PERMISSION, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE)
 
 
@@ -77,11 +77,12 @@ def collect(connection: PowerShell, wanted: Sequence[str], limits: Limits) -> Co
     fact."""
     nonce = new_nonce()
     sections, asking = questions(wanted)
+    sections.add("ids")
     output = connection.script(program(sections, asking, nonce, limits.seconds), limits)
     answer = parse(output, nonce, asking)
     facts = facts_from(answer, wanted)
     state, detail = _state(answer, facts)
-    return Collected(facts, state, detail)
+    return Collected(facts, state, detail, system.ids(answer))
 
 
 def facts_from(answer: Answer, wanted: Sequence[str]) -> dict[str, Reading]:
