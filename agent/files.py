@@ -59,6 +59,8 @@ class Fix(File):
     minutes: int = 5
     undo: str = ""
     note: str = ""
+    rights: list[Text] = Field(default_factory=list)
+    """What the account that runs it must be allowed: Graph permissions, or rights in a directory in words."""
 
     @model_validator(mode="after")
     def _one(self) -> Fix:
@@ -262,6 +264,27 @@ class SchoolEntry(File):
     """Devices of this school that are read at the same time: its line may be thin."""
 
 
+class DirectoryFix(File):
+    """The account that changes a directory; the one that scans it may only read. `password` is a reference."""
+
+    bind: Text
+    password: Text
+
+
+class TenantFix(File):
+    """The app that changes a tenant; the one that scans it may only read. `secret` or `certificate` is a reference."""
+
+    client_id: Text
+    secret: str | None = None
+    certificate: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TenantFix:
+        if (self.secret is None) == (self.certificate is None):
+            raise ValueError("an app for fixes has either a secret or a certificate")
+        return self
+
+
 class DirectoryEntry(File):
     """One directory. `password` is a reference."""
 
@@ -272,6 +295,7 @@ class DirectoryEntry(File):
     auth: Literal["simple", "ntlm", "kerberos"] = "simple"
     starttls: bool = True
     base_dn: str | None = None
+    fix: DirectoryFix | None = None
 
 
 _NAME_SERVER = re.compile(r"\d{1,3}(\.\d{1,3}){3}(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
@@ -295,6 +319,7 @@ class TenantEntry(File):
     beta: bool = False
     each_device: bool = False
     dns_servers: list[str] = Field(default_factory=list)
+    fix: TenantFix | None = None
 
     @model_validator(mode="after")
     def _one(self) -> TenantEntry:

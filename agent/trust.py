@@ -153,15 +153,18 @@ def _shared(file: TrustFile, doc: Document, folder: Path) -> list[Target]:
     out = []
     for key, d in file.directories.items():
         _reference(d.password, doc, ("directories", key, "password"), needed=bool(d.bind))
+        if d.fix:
+            _reference(d.fix.password, doc, ("directories", key, "fix", "password"), needed=True)
         serves = tuple(k for k, s in file.schools.items() if s.directory and s.directory.use == key)
         settings = {k: v for k, v in d.model_dump().items() if v is not None}
         if d.ca_file:
             settings["ca_file"] = str(_file(folder, d.ca_file, doc, ("directories", key, "ca_file")))
         out.append(Target(key, Kind.DIRECTORY, "ad", None, settings, (), serves))
     for key, t in file.tenants.items():
-        for name in ("secret", "certificate"):
-            if getattr(t, name) is not None:
-                _reference(getattr(t, name), doc, ("tenants", key, name), needed=True)
+        for entry, place in ((t, ("tenants", key)), (t.fix, ("tenants", key, "fix"))):
+            for name in ("secret", "certificate"):
+                if entry is not None and getattr(entry, name) is not None:
+                    _reference(getattr(entry, name), doc, (*place, name), needed=True)
         serves = tuple(k for k, s in file.schools.items() if s.tenant and s.tenant.use == key)
         settings = {k: v for k, v in t.model_dump().items() if v is not None}
         if t.ca_file:

@@ -55,6 +55,15 @@ def open_graph(
         yield Reader(HttpWire(client), f"{graph_url}/v1.0", tokens.token, limits, clock or Clock(), options)
 
 
+def access_token(target: Target, secret: Callable[[str], str]) -> str:
+    """An access token for a tenant, for somebody else's requests. `target.settings` and errors as in `open_graph`."""
+    settings = target.settings
+    login, graph_url = CLOUDS.get(str(settings.get("cloud") or "global"), CLOUDS["global"])
+    graph_url = str(settings.get("graph_url") or graph_url).rstrip("/")
+    _tls(settings.get("ca_file"))
+    return _Tokens(settings, secret, login, graph_url, Clock()).token()
+
+
 _HEADERS = {
     "Accept": "application/json",
     "Prefer": "include-unknown-enum-members",

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 from agent.errors import SpiritlevelError
 from agent.model import Target
 from agent.plan import Planner, Selection
-from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files
+from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files, undo_files
 from agent.render.bundle import files
-from agent.render.bundle_content import Content
+from agent.render.bundle_content import SHARED, Content
 from agent.store import Store
 
 MARK = "bundle.json"
@@ -67,6 +67,9 @@ def _write(info: BundleInfo, heap: Heap, trust: Path) -> None:
             control = next(iter(hosts.values()))[0].control
             for source in task_files(control, trust):
                 _put(new / "tasks" / source.parent.name / source.name, source.read_bytes())
+        for platform in sorted({SHARED[h.shared] for h in info.content.hosts if h.shared}):
+            for source in undo_files(platform):
+                _put(new / "tasks" / platform / source.name, source.read_bytes())
 
 
 def _mark(info: BundleInfo) -> str:

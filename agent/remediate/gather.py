@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.condition import fill
+from agent.condition.values import duration
 from agent.controls import Control, Rule
 from agent.errors import UsageError, suggest
 from agent.exceptions import cover
 from agent.files import Fix
 from agent.model import Finding, Kind, Offender, Target, Verdict
 from agent.plan import Planner, Selection
+from agent.remediate import shared
 from agent.remediate.windows import sentences
 from agent.render.bundle import SECRET, is_template
 from agent.render.bundle_content import Content, Host, Manual, Step, in_order
@@ -27,6 +29,8 @@ HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Names that mean only themselves in an inventory, a pattern and a file name."""
 PLAYBOOK = re.compile(r"[a-z0-9_]+/[a-z0-9_]+\.yml")
 _INCLUDED = re.compile(r"(?m)^\s*(?:-\s+)?(?:ansible\.builtin\.)?(?:include|import)_tasks:\s+([a-z0-9_]+\.yml)\s*$")
+GIVEN = {"sl_offenders", "sl_control", "sl_undo_folder"}
+"""Variables that a bundle's plays give to every task file that asks for them (see docs/remediation.md)."""
 VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
 # How a host is reached. Everything else in an inventory is somebody else's business.
 _CONNECTION = re.compile(
@@ -85,7 +89,12 @@ def _add(
     heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding, offenders: tuple[Offender, ...]
 ) -> None:
     fix = rule.control.file.fix
-    if fix is not None and fix.playbook is not None and target.kind is Kind.DEVICE:
+    if fix is not None and fix.playbook is not None:
+        if heap.hosts.get(target.name, target).id != target.id:
+            heap.left_out[target.id] = (
+                f"{target.name}: a machine and a directory or tenant have this one name; give one of them another."
+            )
+            return
         if not HOST_NAME.fullmatch(target.name):
             heap.left_out[target.id] = (
                 f"{target.name}: its inventory name cannot be written safely; "
@@ -108,8 +117,6 @@ def _manual(control: Control, target: Target, finding: Finding, offenders: tuple
             if finding.expected
             else ("There is no written step for this.")
         )
-    elif fix.playbook is not None:
-        what = f"The task file {fix.playbook} mends this; it is not run from here."
     accepted = len(finding.offenders) - len(offenders)
     return Manual(
         file.id,
@@ -150,7 +157,8 @@ def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, t
     if fix is None or fix.playbook is None:
         raise ValueError(f"{control} has no task file")
     wants_offenders = "sl_offenders" in task_file(rule.control, folder).read_text(encoding="utf-8")
-    offenders = {h: tuple(o.key for o in off) for h, (_, _, off) in hosts.items()} if wants_offenders else {}
+    key = shared.clause if rule.control.platform == "ad" else str
+    offenders = {h: tuple(key(o.key) for o in off) for h, (_, _, off) in hosts.items()} if wants_offenders else {}
     cut = {
         h: f.offender_count for h, (_, f, _) in hosts.items() if wants_offenders and f.offender_count > len(f.offenders)
     }
@@ -169,6 +177,8 @@ def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, t
         {h: variables(r) for h, (r, _, _) in hosts.items()},
         offenders,
         cut,
+        tuple(fix.rights),
+        tuple(sorted({c for path in task_files(rule.control, folder) for c in collections(path)})),
     )
 
 
@@ -177,10 +187,38 @@ def variables(rule: Rule) -> dict[str, Any]:
     fix = rule.control.file.fix
     out: dict[str, Any] = {}
     for name, value in (fix.variables if fix else {}).items():
-        if isinstance(value, dict) and set(value) == {"param"}:
-            value = rule.parameters[value["param"]]
-        out[f"sl_{name.removeprefix('sl_')}"] = fill(value, rule.fills)
+        out[f"sl_{name.removeprefix('sl_')}"] = fill(_with_parameters(value, rule.parameters), rule.fills)
     return out
+
+
+def _with_parameters(value: Any, parameters: Mapping[str, Any]) -> Any:
+    """A variable's value with every `{param: name}` in it replaced by that parameter's value.
+
+    `{days: x}` is a duration's whole days, `{join: [x, y]}` its parts as one text.
+    """
+    if isinstance(value, dict):
+        if set(value) == {"param"}:
+            return parameters[value["param"]]
+        if set(value) == {"days"}:
+            return duration(_with_parameters(value["days"], parameters)).days
+        if set(value) == {"join"}:
+            return "".join(str(_with_parameters(v, parameters)) for v in value["join"])
+        return {k: _with_parameters(v, parameters) for k, v in value.items()}
+    return [_with_parameters(v, parameters) for v in value] if isinstance(value, list) else value
+
+
+def _parameters_in(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        if set(value) == {"param"}:
+            return {str(value["param"])}
+        value = list(value.values())
+    return {n for v in value for n in _parameters_in(v)} if isinstance(value, list) else set()
+
+
+def collections(path: Path) -> set[str]:
+    """Names of the collections beside Ansible's own whose modules a task file names."""
+    found = re.findall(r"(?m)^\s*(?:-\s+)?([a-z_]+\.[a-z_]+)\.[a-z_]+:\s*$", path.read_text(encoding="utf-8"))
+    return set(found) - {"ansible.builtin"}
 
 
 def task_file(control: Control, folder: Path) -> Path:
@@ -200,13 +238,28 @@ def task_file(control: Control, folder: Path) -> Path:
 
 def task_files(control: Control, folder: Path) -> list[Path]:
     """The task file of a control's fix and those of its own folder that it includes, directly or through others."""
-    first = task_file(control, folder)
+    try:
+        return with_included(task_file(control, folder))
+    except FileNotFoundError as e:
+        raise control.doc.error(f"its task file includes {e}, which is not beside it.", ("fix", "playbook")) from None
+
+
+def undo_files(platform: str) -> list[Path]:
+    """The task files that put former values back in a directory or tenant."""
+    return with_included(data_dir("playbooks") / platform / "undo.yml")
+
+
+def with_included(first: Path) -> list[Path]:
+    """A task file and those beside it that it includes, directly or through others.
+
+    Raises `FileNotFoundError` with the name of one that is not there.
+    """
     found, todo = [first], [first]
     while todo:
         for name in _INCLUDED.findall(todo.pop().read_text(encoding="utf-8")):
             path = first.parent / name
             if not path.is_file():
-                raise control.doc.error(f"its task file includes {name}, which is not beside it.", ("fix", "playbook"))
+                raise FileNotFoundError(name)
             if path not in found:
                 found.append(path)
                 todo.append(path)
@@ -226,12 +279,14 @@ def check_fixes(controls: Iterable[Control], folder: Path) -> None:
                 raise control.doc.error(
                     f"{name!r} is no name for a variable.", place, "Use small letters, digits and _."
                 )
-            if isinstance(value, dict) and set(value) == {"param"} and value["param"] not in control.uses:
-                raise control.doc.error(f"the check of this control does not use parameter {value['param']!r}.", place)
+            for parameter in sorted(_parameters_in(value) - set(control.uses)):
+                raise control.doc.error(f"the check of this control does not use parameter {parameter!r}.", place)
             if f"sl_{name.removeprefix('sl_')}" not in text:
                 raise control.doc.error(f"{fix.playbook} does not use sl_{name.removeprefix('sl_')}.", place)
-        given = {f"sl_{n.removeprefix('sl_')}" for n in fix.variables} | {"sl_offenders"}
-        for name in sorted(asked(text) - given):
+        given = {f"sl_{n.removeprefix('sl_')}" for n in fix.variables} | GIVEN
+        for path in task_files(control, folder)[1:]:
+            given |= made(path.read_text(encoding="utf-8"))
+        for name in sorted(n for n in asked(text) - given if not n.startswith(("sl_ldap_", "sl_graph_"))):
             raise control.doc.error(f"{fix.playbook} wants {name}, which is not given.", ("fix", "variables"))
 
 
@@ -253,6 +308,8 @@ def _without_comments(text: str) -> str:
 
 
 def _host(target: Target, folder: Path) -> Host:
+    if target.kind is not Kind.DEVICE:
+        return shared.host(target, folder)
     kept: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, value in target.settings.items():

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from agent.connect import secrets
 from agent.connect.ansible_play import PlayResult, Task, play
 from agent.errors import SpiritlevelError, UsageError
-from agent.model import Verdict
+from agent.model import Kind, Verdict
 from agent.plan import Planner, Selection
-from agent.remediate import BundleInfo
+from agent.remediate import BundleInfo, shared
 from agent.remediate.windows import is_open
 from agent.render.bundle import SECRET, is_template
 from agent.scan import Options, scan
@@ -149,6 +149,9 @@ def credentials(info: BundleInfo, planner: Planner) -> dict[str, dict[str, str]]
     """
     out: dict[str, dict[str, str]] = {}
     for target in info.targets:
+        if target.kind is not Kind.DEVICE:
+            out[target.name] = shared.credentials(target, lambda r: secrets.resolve(r, planner.trust.folder))
+            continue
         found = {n: v for n, v in target.settings.items() if n.startswith("ansible_") and SECRET.search(n)}
         usable = {n: v for n, v in found.items() if isinstance(v, (str, int)) and not is_template(str(v))}
         values = {n: _value(v, planner) for n, v in usable.items()}
@@ -205,7 +208,7 @@ def apply(
         outcome.stopped = "Nothing was changed."
         return outcome
     began = datetime.now(UTC)
-    did: dict[tuple[str, str], Line] = {}
+    did: dict[Place, Line] = {}
     was = _verdicts(store)
     try:
         for seen in before:
@@ -215,15 +218,13 @@ def apply(
     return outcome
 
 
-def _run(
-    before: Ran, planner: Planner, outcome: Outcome, did: dict[tuple[str, str], Line], tell: Callable[[Task], None]
-) -> None:
+def _run(before: Ran, planner: Planner, outcome: Outcome, did: dict[Place, Line], tell: Callable[[Task], None]) -> None:
     """The real run of one bundle, the pilot hosts first. What becomes of each line goes into `did`."""
     info = before.info
     ids = {t.name: t.id for t in info.targets}
 
     def note(found: Iterable[Line]) -> None:
-        did.update({(ids[line.host], line.control): line for line in found})
+        did.update({(ids[line.host], line.control, info.school): line for line in found})
 
     bad = sorted({x.control for x in before.lines if x.seen is Seen.FAILED})
     note(
@@ -261,8 +262,12 @@ def _run(
             return
 
 
-def _verdicts(store: Store) -> dict[tuple[str, str], Verdict]:
-    return {(k.finding.target, k.finding.control): k.finding.verdict for k in store.findings()}
+Place = tuple[str, str, str | None]
+"""Target, control and school: a directory or tenant has a finding for each school that shares it."""
+
+
+def _verdicts(store: Store) -> dict[Place, Verdict]:
+    return {(k.finding.target, k.finding.control, k.finding.school): k.finding.verdict for k in store.findings()}
 
 
 def _look_again(
@@ -270,14 +275,14 @@ def _look_again(
     store: Store,
     options: Options,
     outcome: Outcome,
-    did: Mapping[tuple[str, str], Line],
-    was: Mapping[tuple[str, str], Verdict],
+    did: Mapping[Place, Line],
+    was: Mapping[Place, Verdict],
     began: datetime,
 ) -> None:
     """Scan what was touched, sum up, and note it: also when the run was broken off half-way."""
     away = (Seen.LEFT_OUT, Seen.UNREACHABLE)
-    touched = sorted({target for (target, _), line in did.items() if line.seen not in away})
-    now: dict[tuple[str, str], Verdict] = {}
+    touched = sorted({target for (target, _, _), line in did.items() if line.seen not in away})
+    now: dict[Place, Verdict] = {}
     why = "it was not reached"
     if touched:
         try:
@@ -286,14 +291,14 @@ def _look_again(
         except SpiritlevelError as e:  # the fixes are made: that is noted whatever becomes of the scan
             why = f"not scanned again: {e}"
             outcome.stopped = outcome.stopped or f"The fixes were run, but {why}"
-    for (target, control), line in did.items():
-        verdict = now.get((target, control)) if target in touched else None
+    for (target, control, school), line in did.items():
+        verdict = now.get((target, control, school)) if target in touched else None
         message = line.message or ("" if verdict is not None else why)
         outcome.applied.append(Applied(target, control, line.seen, verdict, message))
     outcome.fresh = sorted(
-        k for k, v in now.items() if k[0] in touched and v is Verdict.FAIL and was.get(k) is not Verdict.FAIL
+        {k[:2] for k, v in now.items() if k[0] in touched and v is Verdict.FAIL and was.get(k) is not Verdict.FAIL}
     )
-    for target in sorted({t for t, _ in did}):
+    for target in sorted({t for t, _, _ in did}):
         mine = [a for a in outcome.applied if a.target == target]
         store.record(
             began,

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.render.bundle_content import Content, Step
+from agent.render import bundle_shared as shared
+from agent.render.bundle_content import COLLECTIONS, Content, Host, Step
 from agent.render.bundle_readme import readme
 from agent.yamlfile import Unsafe, dump
 
@@ -26,6 +27,10 @@ def files(content: Content) -> dict[str, str]:
         out["inventory.yml"] = inventory(content)
         out["site.yml"] = site(content)
         out.update(_variables(content))
+        if names := content.collections:
+            out["requirements.yml"] = dump({"collections": [{"name": n, "version": COLLECTIONS[n]} for n in names]})
+        if plays := shared.undo(content):
+            out["undo.yml"] = dump(plays)
     return out
 
 
@@ -61,11 +66,19 @@ def inventory(content: Content) -> str:
     return dump(
         {
             "all": {
-                "hosts": {h.name: inert(dict(sorted(h.variables.items()))) for h in content.hosts},
+                "hosts": {h.name: _reached(h) for h in content.hosts},
                 "children": children,
             }
         }
     )
+
+
+def _reached(host: Host) -> dict[str, Any]:
+    """How to reach a host. The only templates are these; the name of an environment variable was checked."""
+    made = {n: f"{{{{ lookup('env', '{name}') }}}}" for n, name in host.environment.items()}
+    if host.shared == "sl_tenants":
+        made["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
+    return dict(sorted({**inert(host.variables), **made}.items()))
 
 
 _RESERVED = frozenset("all ungrouped localhost hosts vars children".split())
@@ -73,15 +86,19 @@ _RESERVED = frozenset("all ungrouped localhost hosts vars children".split())
 
 def site(content: Content) -> str:
     """The plays: read the hosts, one play per control, and at the end say what failed."""
-    plays: list[dict[str, Any]] = [
-        {
-            "name": "Read what the fixes need to know",
-            "hosts": "all",
-            "gather_facts": True,
-            "any_errors_fatal": False,
-            "tags": ["always"],
-        }
-    ]
+    plays: list[dict[str, Any]] = []
+    groups = [g for g in shared.SHARED if any(h.shared == g for h in content.hosts)]
+    if any(not h.shared for h in content.hosts):
+        plays.append(
+            {
+                "name": "Read what the fixes need to know",
+                "hosts": ":!".join(["all", *groups]),
+                "gather_facts": True,
+                "any_errors_fatal": False,
+                "tags": ["always"],
+            }
+        )
+    plays += [shared.ready(group) for group in groups]
     plays += [_play(step) for step in content.steps]
     plays.append(
         {
@@ -114,11 +131,15 @@ def _play(step: Step) -> dict[str, Any]:
     passed = {name: f"{{{{ {variable(step, name)} }}}}" for name in names}
     if step.offenders:
         passed["sl_offenders"] = f"{{{{ {variable(step, 'sl_offenders')} }}}}"
+    if step.shared:
+        passed["sl_control"] = step.control
     if passed:
         include["vars"] = passed
     play: dict[str, Any] = {"name": step.play, "hosts": step.group, "gather_facts": False}
     if step.platform == "linux":
         play["become"] = True
+    if step.shared:
+        play["module_defaults"] = shared.module_defaults(step.platform)
     return {
         **play,
         "any_errors_fatal": False,

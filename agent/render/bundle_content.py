@@ -7,18 +7,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SHARED = {"sl_directories": "ad", "sl_tenants": "m365"}
+"""Inventory groups of what is no machine, and the folder of their task files."""
+COLLECTIONS = {"community.general": "11.4.2", "ansible.windows": "3.3.0", "microsoft.ad": "1.10.0"}
+"""Collections that task files may name beside Ansible's own, in the version that they were tested with."""
 RISKS = ("low", "medium", "high", "disruptive")
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """A host with failing controls. `variables` are the connection's, without credentials; `missing` says which of the
-    inventory's variables were left out, and why (`credential` or `template`)."""
+    inventory's variables were left out, and why (`credential` or `template`). `environment` names variables that the
+    playbook takes from the environment when it runs."""
 
     name: str
     variables: Mapping[str, Any]
     groups: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> str:
+        """The group of a directory or tenant, which is changed from the machine that runs the playbook; else empty."""
+        return next((g for g in SHARED if g in self.groups), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +55,20 @@ class Step:
     offenders: Mapping[str, tuple[str, ...]]
     cut: Mapping[str, int] = field(default_factory=dict)
     """Hosts of which not all offenders were kept: how many there are."""
+    rights: tuple[str, ...] = ()
+    """What the account that runs it must be allowed."""
+    collections: tuple[str, ...] = ()
+    """Collections beside Ansible's own that its task files name."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """Names of the hosts that need it, sorted."""
         return tuple(sorted(self.variables))
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is about a directory or tenant, and so runs on the machine with the playbook."""
+        return self.platform in SHARED.values()
 
     @property
     def slug(self) -> str:
@@ -96,6 +116,11 @@ class Content:
     """Sentences about targets that could not be taken in."""
     windows: tuple[str, ...] = ()
     """When changes may be made, as sentences."""
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """Collections beside Ansible's own that the steps need, sorted."""
+        return tuple(sorted({c for s in self.steps for c in s.collections}))
 
 
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agent.render.bundle_content import Content, Manual, Step
+from agent.render.bundle_content import SHARED, Content, Manual, Step
 
 SHOWN = 200
 """Labels listed per manual step; the report has them all."""
@@ -57,11 +57,14 @@ def readme(content: Content) -> str:
 
 
 def _how_to(content: Content) -> list[str]:
+    machines = any(not h.shared for h in content.hosts)
     out = [
         "## How to run it",
         "",
-        "Any machine with ansible-core 2.16 or newer that reaches the hosts will do. Look first, change nothing:",
+        f"Any machine with ansible-core 2.16 or newer that reaches the {'hosts' if machines else 'targets'} will do. "
+        + ("" if content.collections else "Look first, change nothing:"),
         "",
+        *(_collections(content) if content.collections else []),
         "```sh",
         "ansible-playbook -i inventory.yml site.yml --check --diff",
         "```",
@@ -78,6 +81,7 @@ def _how_to(content: Content) -> list[str]:
         "`--tags risk_low`. A step that fails on a host does not stop the others; the last play names what failed.",
         "",
     ]
+    out += _shared(content)
     missing: dict[tuple[str, str], list[str]] = {}
     for host in content.hosts:
         for name, why in host.missing.items():
@@ -95,6 +99,59 @@ def _how_to(content: Content) -> list[str]:
     return out
 
 
+def _collections(content: Content) -> list[str]:
+    """What must be there before the first run; beside Ansible itself."""
+    out = ["Fetch the collections once (the package `ansible` brings them too), then look first, change nothing:", ""]
+    if any(h.shared == "sl_directories" for h in content.hosts):
+        out[0] = (
+            "The steps for the directory speak LDAP from this machine: its own Python needs python-ldap (Debian and "
+            "Ubuntu: `apt install python3-ldap`, Fedora and RHEL: `dnf install python3-ldap`). " + out[0]
+        )
+    return [*out, "```sh", "ansible-galaxy collection install -r requirements.yml", "```", ""]
+
+
+_LOGINS = {
+    "sl_directories": (
+        "Directories are changed over LDAP as `sl_ldap_bind`. The account that scans may only read; name one that may "
+        "change what is listed under *Needs*: as `fix:` of the directory in trust.yml, or with `-e sl_ldap_bind=… ` "
+        "and `-e @FILE` of Ansible Vault that holds `sl_ldap_password`."
+    ),
+    "sl_tenants": (
+        "Tenants are changed through Microsoft Graph. The scanner's app may only read: register a second app with the "
+        "permissions below, and name it as `fix:` of the tenant in trust.yml. It logs in with `sl_graph_secret`, or "
+        "with `sl_graph_certificate`, a PEM file of key and certificate; or give a token of your own as "
+        "`sl_graph_token`, such as `az account get-access-token --resource-type ms-graph` prints."
+    ),
+}
+
+
+def _shared(content: Content) -> list[str]:
+    """Logins, permissions and the way back for directories and tenants."""
+    out: list[str] = []
+    for group, text in _LOGINS.items():
+        hosts = [h for h in content.hosts if h.shared == group]
+        if not hosts:
+            continue
+        out += [text, ""]
+        for h in hosts:
+            for name, where in h.environment.items():
+                out.append(f"- On {span(h.name)} the environment gives {span(name)}: set {span(where)}.")
+        rights = sorted({r for s in content.steps if s.platform == SHARED[group] for r in s.rights})
+        out += [f"- Needs: {', '.join(span(r) for r in rights)}." if rights else "", ""]
+    if not out:
+        return []
+    return [
+        *out,
+        "Each step looks first whether what was found is still so. Before it changes something in a directory or "
+        "tenant it notes the former values in a file under `_undo/`, beside this folder. To put them back:",
+        "",
+        "```sh",
+        "ansible-playbook -i inventory.yml undo.yml -e sl_undo=/full/path/of/the/file.json",
+        "```",
+        "",
+    ]
+
+
 def _step(number: int, step: Step) -> list[str]:
     out = [
         f"### {number}. {prose(step.title)}",
@@ -105,9 +162,16 @@ def _step(number: int, step: Step) -> list[str]:
         + ("a reboot is needed before it holds." if step.reboot else "no reboot."),
         f"- Undo: {prose(step.undo) if step.undo else 'nothing is written down; take a backup first.'}",
     ]
+    if step.rights:
+        out.append(f"- Needs: {', '.join(span(r) for r in step.rights)}")
     if step.note:
         out.append(f"- Note: {prose(step.note)}")
-    out.append(f"- Hosts ({len(step.hosts)}): {_names(step.hosts)}")
+    out.append(f"- {'On' if step.shared else 'Hosts'} ({len(step.hosts)}): {_names(step.hosts)}")
+    if step.shared:
+        out += [
+            f"- Looks at {_count(len(keys), 'item')} there, and changes those that still need it."
+            for keys in step.offenders.values()
+        ]
     for host, count in sorted(step.cut.items()):
         out.append(
             f"- On {span(host)} the first {len(step.offenders[host])} of {count} items; scan and run again for more."

@@ -9,7 +9,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 hosts="bash iproute2 util-linux procps openssh-client openssh-server perl-base mmdebstrap"
 directory="samba samba-dsdb-modules samba-vfs-modules ldb-tools winbind ldap-utils krb5-user
-  libsasl2-modules-gssapi-mit python3-markdown python3-dnspython openssl attr"
+  libsasl2-modules-gssapi-mit python3-markdown python3-dnspython python3-ldap openssl attr"
 # Provisioning moved out of the package samba after Debian 12's first point releases: take these where they exist.
 directory_maybe="samba-ad-provision samba-ad-dc"
 browser="chromium fonts-dejavu-core fonts-liberation"

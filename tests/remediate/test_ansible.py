@@ -170,6 +170,7 @@ def test_every_shipped_task_file_is_used() -> None:
     shipped = data_dir("playbooks")
     fixed = [c for c in load_policy().controls.values() if c.file.fix and c.file.fix.playbook]
     used = {path for control in fixed for path in gather.task_files(control, shipped.parent)}
+    used |= {path for platform in ("ad", "m365") for path in gather.undo_files(platform)}
     assert set(task_files()) == used
 
 
