@@ -11,10 +11,14 @@ import gzip
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 MARK = "\x1e\x1f "
 """Where a capture has a mark inside a section."""
+YESTERDAY = "\x1e\x1fyesterday"
+"""Where a capture has the date of a list that the host fetched the day before: a demo must not age."""
 _KEYED = {"sysctl", "package", "service", "file"}
 """Sections whose answer depends on their arguments, one line or block each, in their order."""
 
@@ -31,9 +35,12 @@ def replay(capture: Capture) -> Callable[[str, bytes], tuple[bytes, bytes, int]]
             return b"", b"sh: not found\n", 127
         start = f"\n\x1e{nonce[1]} "
         out, count = [], 0
+        yesterday = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
         for name, words in re.findall(r"(?m)^sec ([a-z_]+) s_[a-z_]+(.*)$", script):
             text, rc, note = _section(capture, name, shlex.split(words))
-            out.append(f"{start}{name}\n{text.replace(MARK, start[1:])}{start}rc={rc} {note}\n")
+            out.append(
+                f"{start}{name}\n{text.replace(MARK, start[1:]).replace(YESTERDAY, yesterday)}{start}rc={rc} {note}\n"
+            )
             count += 1
         whole = ("".join(out) + f"{start}END {count}\n").encode()
         if "gzip -1" in script:

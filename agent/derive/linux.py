@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from agent.condition.values import duration, moment
 from agent.derive import View, as_items, support
 from agent.facttypes import BOOL, STR, TIME, Field, ListOf, Record, derived
 from agent.model import Partial, Reason, Unknown
@@ -26,6 +28,16 @@ REQUIRED = Record(
     },
     key="name",
     label="name",
+)
+OUTSTANDING = Record(
+    {
+        "package": Field(STR, "name of the package"),
+        "version": Field(STR, "version that waits"),
+        "released": Field(TIME, "when it came out, where the source says"),
+        "released_by": Field(TIME, "it was out by then"),
+    },
+    key="package",
+    label="package",
 )
 ADMINISTRATOR = Record(
     {
@@ -82,3 +94,31 @@ def administrators(view: View) -> Any:
                     found.setdefault(name, []).append(group["name"])
     items = [{"name": name, "groups": sorted(found[name])} for name in sorted(found)]
     return items if why is None else Partial(tuple(items), why)
+
+
+@derived(
+    "outstanding_updates",
+    ListOf(OUTSTANDING),
+    "linux",
+    reads=("security_updates",),
+    parameters=("security_update_age",),
+    clock=True,
+)
+def outstanding_updates(view: View) -> Any:
+    """Security updates that are not installed; not known whole where the list is older than they may be.
+
+    A list made on a day holds everything that came out before it: if it is younger than the age that is allowed, and
+    names nothing, nothing of that age is missing.
+    """
+    updates = view.get("security_updates")
+    items, why = as_items(updates["waiting"])
+    listed, allowed = updates["listed"], duration(view.parameters.get("security_update_age"))
+    if isinstance(listed, Unknown):
+        why = why or listed
+    else:
+        age = view.as_of - moment(listed)
+        if age >= allowed:
+            why = why or Unknown(Reason.NOT_SUPPORTED, f"the list of security updates is of {listed[:10]}")
+        elif age < -timedelta(days=1):
+            why = why or Unknown(Reason.UNREADABLE, f"the list of security updates is dated {listed[:10]}")
+    return list(items) if why is None else Partial(tuple(items), why)

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.baseline import load_policy
 from agent.connect.ssh import open_ssh
 from agent.controls import expand
-from agent.demo.replay_linux import MARK
+from agent.demo.replay_linux import MARK, YESTERDAY
 from agent.facts.linux import sections_for
 from agent.facts.linux.answer import COMMAND, new_nonce, payload
 from agent.facts.protocol import Limits
@@ -94,6 +94,10 @@ def anonymous(name: str, body: str, lab: HostLab, host: str) -> str:
         today = (datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
         body = re.sub(rf":({today}|{today - 1}):", ":20514:", body)
         body = re.sub(rf":({today - 30}|{today - 31}):", ":20697:", body)
+    if name == "reboot":
+        body = re.sub(r"(?m)^(running|build)=.*$", r"\1=", body)
+    if name == "updates":
+        body = re.sub(r"(?m)^Date: .*$", f"Date: {YESTERDAY}", body)
     if name == "ids":
         body = ""
     return body

@@ -29,7 +29,7 @@ PLANTED = {
     "h001": "",
     "h002": (
         "ssh-root ssh-password sshd-perm sysctl-redirects kptr no-ufw ntp-wrong old-agent extra-sudoer uid0 passmax"
-        " suid-shell"
+        " suid-shell update-waits"
     ),
     "h003": (
         "ssh-dropin ssh-match ssh-x11 ssh-maxauth sysctl-forward sysctl-file aslr ufw-off no-chrony nopasswd empty-pw"
@@ -89,9 +89,9 @@ def reasons(evidence: Evidence) -> set[Reason]:
 
 
 def controls_of(rows: set[str]) -> set[str]:
-    """The controls that cover these rows."""
+    """The controls that cover these rows; what no row asks for is named by its control."""
     entries = YAML(typ="safe").load(ROWS.read_text(encoding="utf-8"))
-    return {control for row in rows for control in entries[row]}
+    return {control for row in rows for control in entries.get(row, [row])}
 
 
 def by_verdict(findings: Mapping[str, Finding], *verdicts: Verdict) -> set[str]:
@@ -113,6 +113,8 @@ def test_what_was_planted_fails_and_nothing_else(world: World, seen: Any, host: 
     every = {c for c in load_policy().controls if c.startswith("linux.")}
     assert set(findings[host]) == every, "a control was not judged"
     unsettled = {c: str(f.reason) for c, f in findings[host].items() if f.verdict not in SETTLED}
+    if "os-old" in world.lab.items[host]:  # its lists of security updates are another release's
+        assert "no list of its release" in unsettled.pop("linux.security-updates")
     assert unsettled == {}
     assert by_verdict(findings[host], Verdict.FAIL) == controls_of(world.lab.truth[host])
 

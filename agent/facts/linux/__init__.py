@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Importing the readers declares their facts.
-from agent.facts.linux import accounts, kernel, network, pam, restart, sshd, sudo, system, upkeep
+from agent.facts.linux import accounts, cores, kernel, network, pam, restart, sshd, sudo, system, updates, upkeep
 from agent.facts.linux.answer import COMMAND, Answer, new_nonce, parse, payload
 from agent.facts.linux.readers import PLATFORM, READERS, value, values
 from agent.facts.protocol import Collected, Limits, PlanStep, Shell
@@ -15,7 +15,7 @@ from agent.model import Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "collect", "facts_from", "plan", "sections_for"]
 
-_MODULES = (accounts, kernel, network, pam, restart, sshd, sudo, system, upkeep)
+_MODULES = (accounts, cores, kernel, network, pam, restart, sshd, sudo, system, updates, upkeep)
 _LOST = (Reason.PERMISSION, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE)
 
 

@@ -125,6 +125,37 @@ s_timezone() { if [ -L /etc/localtime ]; then readlink -f /etc/localtime; elif [
 
 s_apt() { have apt-config || { NOTE=apt; return 3; }; x=$($T apt-config dump); r=$?
   printf '%s\n' "$x" | grep -E '^(APT::Periodic::|Unattended-Upgrade::(Origins-Pattern|Allowed-Origins)|Dir::State::lists)'; return $r; }
+# security updates that wait, by the lists that the host holds already: nothing is fetched
+index() { for p; do case $p in *_Packages) cat "$p";; *) /usr/lib/apt/apt-helper cat-file "$p";; esac || return; done; }
+fields() { grep -E '^(Package|Version|Architecture): '; }
+# stdin: wanted `name|arch|version`, a line --, an index. Out: `name|arch|version wanted|version listed`, where they differ
+LISTED='function out(i,r){if(n!="")for(i=1;i<=c[n];i++){split(h[n,i],r,"|");if((a==r[1]||a=="all"||r[1]=="all")&&(v==r[2])==same)print n"|"r[1]"|"r[2]"|"v};n=""}
+  $0=="--"{s=1;next} !s{split($0,x,"|");c[x[1]]++;h[x[1],c[x[1]]]=x[2]"|"x[3];next} $1=="Package:"{out();n=$2;if(n=="/")print n;next} $1=="Version:"{v=$2;next} {a=$2} END{out()}'
+older() { while IFS='|' read -r n a i v; do if dpkg --compare-versions "$i" lt "$v"; then printf '%s|%s|%s|%s\n' "$n" "$a" "$i" "$v"; fi; done; }
+apt_lists() { # kind: shows every list of that kind (security or base) with what of $W it has
+  for p in /var/lib/apt/lists/*_InRelease /var/lib/apt/lists/*_Release; do [ -r "$p" ] || continue
+    x=$(sed -n '/^\(SHA\|MD5\)/q;/^\(Origin\|Label\|Suite\|Codename\|Date\): /p' "$p"); k=base
+    case $x in *'Label: Debian-Security'*) k=security;; *'Origin: Ubuntu'*) case $x in *'Suite: '*-security*) k=security;; esac;; *'Origin: Debian'*) ;; *) k=;; esac
+    [ "$k" = "$1" ] || continue
+    b=${p%Release}; b=${b%In}; set --; for q in "$b"*_Packages "$b"*_Packages.*; do [ -r "$q" ] && set -- "$@" "$q"; done
+    mark "${b##*/}" ok; printf '%s\n' "$x"; for q; do printf 'Index: %s\n' "${q#"$b"}"; done
+    if [ "$W" ] && [ $# -gt 0 ]; then m=; [ $k = base ] && m=1
+      y=$({ printf '%s\n--\n' "$W"; { index "$@" || echo 'Package: /'; } | fields; } | awk -v same=$((0$m)) "$LISTED"); case $y in */) return 1;; esac
+      if [ $k = security ]; then y=$(printf '%s\n' "$y" | older); N="$N
+$y"; fi; printf '%s\n' "$y"; fi; set -- "$k"; done; return 0; }
+s_updates() { case $PM in
+  dpkg) W=$($T dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Architecture}|${Version}\n') || return; N=
+    W=$(printf '%s\n' "$W" | sed -n 's/^.[iUFHWt][^|]*|//p'); [ "$W" ] || return 1; apt_lists security || return
+    # a point release has many of them too: its date says until when they were out
+    W=$(printf '%s\n' "$N" | sed -n 's/^\([^|]*|[^|]*|\)[^|]*|/\1/p'); apt_lists base;;
+  rpm) root || return; for c in dnf yum; do have $c && break; c=; done; [ $c ] || { miss 'dnf or yum'; return; }
+    o=--security; [ $c = yum ] && o=security; x=$($T $c -q -C updateinfo list $o) || return; printf '%s\n' "$x"; i=$(printf '%s\n' "$x" | awk 'NF>2{print $1}' | sort -u | tr '\n' ' ')
+    for p in /var/cache/dnf/*/repodata/repomd.xml /var/cache/libdnf5/*/repodata/repomd.xml /var/cache/yum/*/*/*/repomd.xml; do [ -r "$p" ] || continue
+      d=${p%/*}; b=${d%/repodata}; mark "${b##*/}" ok; stat -c 'checked=%Y' "$p" "$d"/*primary.*
+      for q in "$d"/*updateinfo.xml* "$b"/*updateinfo.xml* "$b"/gen/updateinfo.xml; do [ -s "$q" ] || continue; echo updateinfo=1; [ "$i" ] || break
+        { case $q in *.gz) zcat "$q";; *.xz) xzcat "$q";; *.bz2) bzcat "$q";; *.zst) zstdcat "$q";; *.zck) unzck -c "$q";; *) cat "$q";; esac; } | sed 's/></>\n</g' | awk -v want="$i" 'BEGIN{split(want,x," ");for(k in x)w[x[k]]=1}
+          /<id>/{sub(/.*<id>/,"");sub(/<.*/,"");id=$0} /<issued /{sub(/.*date=./,"");sub(/["\047].*/,"");if(id in w)print "issued|"id"|"$0}'; break; done; done; return 0;;
+  *) miss 'dpkg or rpm';; esac; }
 s_ufw() { have ufw || { NOTE=absent; return 3; }
   show /etc/ufw/ufw.conf '/^[[:space:]]*ENABLED=/!d'; show /etc/default/ufw '/^[[:space:]]*\(DEFAULT_INPUT_POLICY\|IPV6\)=/!d'; return 0; }
 s_netfilter() { root || return; n=; r=127
@@ -147,6 +178,10 @@ log_file() ( # depth file; lines that may hold a password stay here
 s_audit() { if ! have auditd && [ ! -e /etc/audit/auditd.conf ]; then NOTE=absent; return 3; fi; root || return; show /etc/audit/auditd.conf '/^[[:space:]]*max_log_file_action/!d'; }
 s_modprobe() { for d in /etc /run /usr/local/lib /usr/lib /lib; do for p in $d/modprobe.d/*.conf; do [ -e "$p" ] && show "$p" '/^[[:space:]]*\(install\|blacklist\)[[:space:]]/!d'; done; done; return 0; }
 
+s_cores() { mark pattern ok; cat /proc/sys/kernel/core_pattern && cat /proc/sys/kernel/core_uses_pid || return
+  for p in /usr/lib/systemd/systemd-coredump /lib/systemd/systemd-coredump; do if [ -e $p ]; then mark systemd-coredump ok; break; fi; done
+  for d in /etc /run /usr/local/lib /usr/lib /lib; do for p in $d/systemd/coredump.conf $d/systemd/coredump.conf.d/*.conf; do if [ -e "$p" ] || [ -L "$p" ]; then show "$p" '/^[[:space:]]*\(Storage\|ExternalSizeMax\)[[:space:]]*=/!d'; fi; done; done
+  for p in /etc/security/limits.conf /etc/security/limits.d/*.conf; do [ -e "$p" ] && show "$p" '/[[:space:]]core[[:space:]]/!d'; done; return 0; }
 scan() { $T find "$@" 2>&1; }
 # setuid programs everywhere that programs live and people may write, with what the packages say they own
 s_setuid() { d=; for p in /usr /bin /sbin /lib /opt /srv /home /root /var/tmp /tmp /etc; do [ -d $p ] && [ ! -L $p ] && d="$d $p"; done

@@ -56,7 +56,14 @@ build() {
       dpkg-deb -f "$f"
       printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$f" "$(stat -c %s "$f")" "$(sha256sum "$f" | cut -d' ' -f1)"
     done >Packages )
-  rm -f "$b"/etc/apt/sources.list.d/*; echo 'deb [trusted=yes] file:/srv/apt ./' >"$b/etc/apt/sources.list"
+  # a source of security updates that are all older than what is installed; seed.sh dates it
+  local s="$b/srv/security/dists/$SUITE-security"; mkdir -p "$s/main/binary-amd64"
+  chroot "$b" dpkg-query -W -f 'Package: ${Package}\nArchitecture: ${Architecture}\nVersion: ${Version}~\nFilename: none/${Package}.deb\nSize: 1\nSHA256: 0000000000000000000000000000000000000000000000000000000000000000\n\n' \
+    sudo openssl tzdata rsyslog >"$s/main/binary-amd64/Packages"
+  { printf 'Origin: Debian\nLabel: Debian-Security\nSuite: stable-security\nCodename: %s-security\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n' "$SUITE"
+    ( cd "$s" && printf ' %s %s main/binary-amd64/Packages\n' "$(sha256sum main/binary-amd64/Packages | cut -d' ' -f1)" "$(stat -c %s main/binary-amd64/Packages)" ); } >"$s/Release"
+  rm -f "$b"/etc/apt/sources.list.d/*
+  printf 'deb [trusted=yes] file:/srv/apt ./\ndeb [trusted=yes] file:/srv/security %s-security main\n' "$SUITE" >"$b/etc/apt/sources.list"
   chroot "$b" /bin/bash -eu <"$HERE/golden.sh" >>"$log" 2>&1 || { tail -20 "$log" >&2; die "configuring the golden image failed: see $log"; }
   touch "$b/.done"; mv "$b" "$BASE"; rm -rf "$tmp"
   echo "host-lab: golden image $(du -sh "$BASE" | cut -f1) in $((SECONDS - t0)) s" >&2

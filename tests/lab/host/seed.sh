@@ -16,6 +16,9 @@ purge() { dpkg --purge --force-depends "$@" >/dev/null 2>&1; }
 adduser1() { id "$1" >/dev/null 2>&1 || useradd -m -s /bin/bash "$1"; }
 C=/etc/sysctl.d/90-trust.conf
 ctl() { sed -i "s/^$1 = .*/$1 = $2/" $C; }
+listed() { sed -i "s/^Date: .*/Date: $(date -u -d "$1" '+%a, %d %b %Y %T UTC')/" /srv/security/dists/*/Release /var/lib/apt/lists/_srv_security*_Release; }
+listed '-1 day'
+waits() { sed -i "/^Package: $1\$/,/^\$/s/^Version: \\(.*\\)~\$/Version: \\1+trust1/" /srv/security/dists/*/main/binary-amd64/Packages; }
 for i in $ITEMS; do case $i in
   ssh-root) sshset PermitRootLogin yes;; ssh-password) sshset PasswordAuthentication yes;;
   ssh-emptypw) sshset PermitEmptyPasswords yes;; ssh-x11) sshset X11Forwarding yes;;
@@ -44,6 +47,7 @@ for i in $ITEMS; do case $i in
   no-auditd) purge auditd; rm -rf /etc/audit;;
   no-rsyslog) purge rsyslog; rm -rf /etc/rsyslog.d /etc/rsyslog.conf;;
   no-autoupdate) sed -i 's/"1"/"0"/' /etc/apt/apt.conf.d/20auto-upgrades;;
+  update-waits) listed '-20 days'; waits sudo;;
   extra-sudoer) adduser1 jsmith; usermod -aG sudo jsmith;;
   nopasswd) adduser1 jsmith; echo 'jsmith ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/99-jsmith; chmod 440 /etc/sudoers.d/99-jsmith;;
   sudoers-perm) chmod 666 /etc/sudoers.d/10-trust; chmod 644 /etc/sudoers;;
