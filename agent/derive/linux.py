@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agent.condition.values import duration, moment
 from agent.derive import View, as_items, support
 from agent.facttypes import BOOL, STR, TIME, Field, ListOf, Record, derived
 from agent.model import Partial, Reason, Unknown
@@ -35,6 +34,7 @@ OUTSTANDING = Record(
         "version": Field(STR, "version that waits"),
         "released": Field(TIME, "when it came out, where the source says"),
         "released_by": Field(TIME, "it was out by then"),
+        "late": Field(BOOL, "whether it has waited longer than is allowed; unknown where its dates do not tell"),
     },
     key="package",
     label="package",
@@ -101,24 +101,35 @@ def administrators(view: View) -> Any:
     ListOf(OUTSTANDING),
     "linux",
     reads=("security_updates",),
-    parameters=("security_update_age",),
+    parameters=("security_update_days",),
     clock=True,
 )
 def outstanding_updates(view: View) -> Any:
     """Security updates that are not installed; not known whole where the list is older than they may be.
 
-    A list made on a day holds everything that came out before it: if it is younger than the age that is allowed, and
-    names nothing, nothing of that age is missing.
+    A list made on a day holds everything that came out before it: if it is younger than the days that are allowed, and
+    names nothing, nothing has waited longer than them.
     """
     updates = view.get("security_updates")
     items, why = as_items(updates["waiting"])
-    listed, allowed = updates["listed"], duration(view.parameters.get("security_update_age"))
-    if isinstance(listed, Unknown):
-        why = why or listed
-    else:
-        age = view.as_of - moment(listed)
-        if age >= allowed:
-            why = why or Unknown(Reason.NOT_SUPPORTED, f"the list of security updates is of {listed[:10]}")
-        elif age < -timedelta(days=1):
-            why = why or Unknown(Reason.UNREADABLE, f"the list of security updates is dated {listed[:10]}")
-    return list(items) if why is None else Partial(tuple(items), why)
+    allowed = timedelta(days=view.parameters["security_update_days"])
+
+    def late(item: Any) -> Any:
+        if view.as_of - _moment(item["released_by"]) >= allowed:
+            return True
+        released = item["released"]
+        return released if isinstance(released, Unknown) else view.as_of - _moment(released) >= allowed
+
+    listed = updates["listed"]
+    age = view.as_of - _moment(listed)
+    if age >= allowed:
+        why = why or Unknown(Reason.NOT_SUPPORTED, f"the list of security updates is of {listed[:10]}")
+    elif age < -timedelta(days=1):
+        why = why or Unknown(Reason.UNREADABLE, f"the list of security updates is dated {listed[:10]}")
+    found = [item | {"late": late(item)} for item in items]
+    return found if why is None else Partial(tuple(found), why)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
