@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from agent.connect.graph_answers import SHORT, WAITED, clean, judge, next_link, retry_after
-from agent.facts.m365.protocol import Answer, Request
+from agent.facts.m365.protocol import Answer, More, Request
 from agent.facts.protocol import Limits
 from agent.model import Partial, Reason, Unknown
 
@@ -20,6 +24,8 @@ TRIES = 5
 """Times one request is sent when Graph says that it is busy."""
 SLOW = 1.05
 """Seconds between reads of conditional access and risk data: the tenant's limit is one a second, all apps together."""
+AT_ONCE = 8
+"""Requests under way at a time. Pages of one list follow each other; lists need not wait for one another."""
 LEAST_TOP = 10
 """Page size below which a 504 is no longer answered by halving."""
 
@@ -70,34 +76,28 @@ class Reader:
     _deadline: float = 0.0
     _bytes: int = 0
     _last_slow: float = float("-inf")
+    _resume: dict[str, float] = field(default_factory=dict)
+    """By workload (first name of the path): when Graph wants to be asked again."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _jitter: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
         self._deadline = self.clock.now() + self.limits.seconds
         self._bearer = self.token()
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
-        """Read all requests: quick ones in batches first, then the ones that share the slow limit."""
-        answers = {
-            n: Answer(Unknown(Reason.BY_CHOICE, f"trust.yml does not set {r.option}: true for this tenant"))
-            for n, r in enumerate(requests)
-            if r.option and r.option not in self.options
-        }
-        for beta in (False, True):  # a batch is of one version
-            quick = [
-                n for n, r in enumerate(requests) if n not in answers and not r.slow and (r.option == "beta") is beta
-            ]
-            for start in range(0, len(quick), BATCH):
-                part = quick[start : start + BATCH]
-                first = self._batch([requests[n] for n in part]) if len(part) > 1 else [None] * len(part)
-                for n, reply in zip(part, first, strict=True):
-                    answers[n] = self._read(requests[n], reply)
-        for n, request in enumerate(requests):
-            if request.slow and n not in answers:
-                answers[n] = self._read(request, None)
-        return [answers[n] for n in range(len(requests))]
+    def get(self, requests: Sequence[Request], more: More | None = None) -> list[Answer]:
+        """Read all requests and what `more` asks for on top; see `Graph.get`."""
+        work = _Work(self, more)
+        work.add(requests)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                work.run(pool)
+            except BaseException:
+                self._deadline = float("-inf")  # what is still under way ends, and the pool with it
+                raise
+        return [work.answers[r] for r in requests]
 
-    def _read(self, request: Request, first: Reply | None) -> Answer:
+    def read(self, request: Request, first: Reply | None) -> Answer:
         """One request with all its pages; `first` is its first page if a batch brought it."""
         top = request.top
         while True:
@@ -109,7 +109,7 @@ class Reader:
 
     def _pages(self, request: Request, top: int, first: Reply | None) -> tuple[Answer, bool]:
         """(what the pages gave, whether one of them ended in 504)."""
-        url: str | None = self._base(request) + request.url(top)
+        url: str | None = self.base_of(request) + request.url(top)
         items: list[Any] = []
         ids: list[str] = []
         seen: set[str] = set()
@@ -140,88 +140,196 @@ class Reader:
             url = next_link(reply.body, self.base, seen)
         return Answer(items, tuple(ids)), False
 
-    def _batch(self, requests: Sequence[Request]) -> list[Reply | None]:
-        """First pages by one $batch; None for an item that must be asked for by itself."""
+    def batch(self, requests: Sequence[Request]) -> list[Reply | None]:
+        """First pages by one $batch; None for an item that must be asked for by itself.
+
+        Graph does not retry the items of a batch by itself: those that it throttled travel again, in one batch, after
+        the longest pause that any of them asked for.
+        """
         out: list[Reply | None] = [None] * len(requests)
-        body = {
-            "requests": [
-                {"id": str(n), "method": "GET", "url": r.url(), "headers": dict(r.headers)}
-                if r.headers
-                else {"id": str(n), "method": "GET", "url": r.url()}
-                for n, r in enumerate(requests)
-            ]
-        }
-        envelope = self._send("POST", f"{self._base(requests[0])}/$batch", {}, body)
+        pending = list(range(len(requests)))
+        for attempt in range(1, TRIES + 1):
+            busy, pause = self._one_batch(requests, pending, out)
+            if not busy:
+                break
+            pending = busy
+            if attempt == TRIES or not self._pause(pause, attempt, "$batch"):
+                trouble = Unknown(Reason.THROTTLED, "Graph keeps answering that it is busy")
+                for n in busy:
+                    out[n] = Reply(429, {}, None, trouble)
+                break
+        return out
+
+    def _one_batch(
+        self, requests: Sequence[Request], numbers: Sequence[int], out: list[Reply | None]
+    ) -> tuple[list[int], float | None]:
+        """Send one $batch of the numbered requests and keep their answers → (numbers that were throttled, pause)."""
+        items = [
+            {"id": str(n), "method": "GET", "url": requests[n].url()}
+            | ({"headers": dict(requests[n].headers)} if requests[n].headers else {})
+            for n in numbers
+        ]
+        envelope = self._send("POST", f"{self.base_of(requests[numbers[0]])}/$batch", {}, {"requests": items})
         usable = envelope.trouble is None and isinstance(envelope.body, dict)
         replies = envelope.body.get("responses") if usable else None
         if envelope.status != 200 or not isinstance(replies, list):
-            # Asked one by one, each gives its own reason.
-            return out
-        busy, wait = False, 0.0
+            return [], None  # asked one by one, each gives its own reason
+        busy: list[int] = []
+        pause: float | None = None
         for item in replies:
             number = item.get("id") if isinstance(item, dict) else None
-            if not isinstance(number, str) or not number.isdecimal() or int(number) >= len(out):
+            if not isinstance(number, str) or not number.isdecimal() or int(number) not in numbers:
                 continue
             status = item.get("status")
             headers = item.get("headers") if isinstance(item.get("headers"), dict) else {}
-            if isinstance(status, int) and status not in (*WAITED, *SHORT, 401, 424):
+            if status in WAITED:
+                busy.append(int(number))
+                if (asked := retry_after(headers)) is not None:
+                    pause = max(pause or 0.0, asked)
+            elif isinstance(status, int) and status not in (*SHORT, 401, 424):
                 trouble = None if isinstance(item.get("body"), dict) else _NO_JSON
                 lower = {str(k).lower(): str(v) for k, v in headers.items()}
                 out[int(number)] = Reply(status, lower, item.get("body"), trouble)
-            elif status in WAITED:
-                busy, wait = True, max(wait, retry_after(headers) or 0.0)
-        if busy:
-            # Graph does not retry the items of a batch by itself: those are asked for again, one by one, after a pause.
-            self._pause(wait or None, 1)
-        return out
+        return sorted(set(busy)), pause
 
-    def _base(self, request: Request) -> str:
+    def base_of(self, request: Request) -> str:
         """The address with the version that a request is for."""
         return f"{self.base.rpartition('/')[0]}/beta" if request.option == "beta" else self.base
 
     def _ask(self, url: str, request: Request) -> Reply:
         if request.slow:
-            wait = self._last_slow + SLOW - self.clock.now()
-            if 0 < wait <= self._left():
-                self.clock.sleep(wait)
+            pause = self._last_slow + SLOW - self.clock.now()
+            if 0 < pause <= self._left():
+                self.clock.sleep(pause)
             self._last_slow = self.clock.now()
         return self._send("GET", url, dict(request.headers), None, slow=request.slow)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Any, *, slow: bool = False) -> Reply:
         """Send until there is an answer to keep: waits when Graph is busy, retries what may pass, renews once."""
-        renewed, shorts = False, 0
+        renewed, shorts, place = False, 0, self._workload(url)
         reply = Reply(0, {}, None, Unknown(Reason.TIMED_OUT, _OVER))
         for attempt in range(1, TRIES + 1):
+            self._wait_for(place)
             if self._left() <= 0:
                 return reply
-            sent = {**headers, "Authorization": f"Bearer {self._bearer}"}
+            bearer = self._bearer
+            sent = {**headers, "Authorization": f"Bearer {bearer}"}
             reply, size = self.wire.send(method, url, sent, body, self._left(), self.limits.bytes - self._bytes)
-            self._bytes += size
+            with self._lock:
+                self._bytes += size
             if slow:
                 self._last_slow = self.clock.now()
             if reply.status == 401 and not renewed:
-                self._bearer, renewed = self.token(), True
+                self._renew(bearer)
+                renewed = True
             elif reply.status in WAITED:
-                if attempt == TRIES or not self._pause(retry_after(reply.headers), attempt):
+                if attempt == TRIES or not self._pause(retry_after(reply.headers), attempt, place):
                     return replace(reply, trouble=Unknown(Reason.THROTTLED, f"Graph keeps answering {reply.status}"))
             elif (reply.again or reply.status in SHORT) and shorts < 2:
                 shorts += 1
-                if not self._pause(None, shorts):
+                if not self._pause(None, shorts, ""):
                     return reply
             else:
                 return reply
         return reply
 
-    def _pause(self, asked: float | None, attempt: int) -> bool:
+    def _renew(self, old: str) -> None:
+        """A new token in place of `old`, unless another request has just brought one."""
+        with self._lock:
+            if self._bearer == old:
+                self._bearer = self.token()
+
+    def _workload(self, url: str) -> str:
+        """What Graph throttles together, as far as a path tells: its first name."""
+        return urlsplit(url).path[len(urlsplit(self.base).path) :].strip("/").split("/", 1)[0]
+
+    def _wait_for(self, place: str) -> None:
+        """Wait while Graph has asked for a pause in this workload, whichever request it said that to."""
+        pause = self._resume.get(place, 0.0) - self.clock.now()
+        if 0 < pause <= self._left():
+            self.clock.sleep(pause)
+
+    def _pause(self, asked: float | None, attempt: int, place: str) -> bool:
         """Wait as long as asked, else 2, 4, 8 seconds with jitter; False when the time left is too short for it."""
         seconds = asked if asked is not None else 2.0**attempt + self._jitter.uniform(0.0, 0.5)
         if seconds >= self._left():
             return False
+        if place:
+            with self._lock:
+                self._resume[place] = max(self._resume.get(place, 0.0), self.clock.now() + seconds)
         self.clock.sleep(seconds)
         return True
 
     def _left(self) -> float:
         return self._deadline - self.clock.now()
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is still to be read in one call of `Reader.get`: batches of quick reads, and one slow read at a time."""
+
+    reader: Reader
+    more: More | None
+    answers: dict[Request, Answer] = field(default_factory=dict)
+    _known: set[Request] = field(default_factory=set)
+    _quick: tuple[deque[Request], deque[Request]] = field(default_factory=lambda: (deque(), deque()))
+    """Of v1.0, and of beta."""
+    _slow: deque[Request] = field(default_factory=deque)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Take in requests, each once."""
+        for request in requests:
+            if request in self._known:
+                continue
+            self._known.add(request)
+            if request.option and request.option not in self.reader.options:
+                why = Unknown(Reason.BY_CHOICE, f"trust.yml does not set {request.option}: true for this tenant")
+                self._settle(request, Answer(why))
+            elif request.slow:
+                self._slow.append(request)
+            else:  # a batch is of one version
+                self._quick[request.option == "beta"].append(request)
+
+    def run(self, pool: ThreadPoolExecutor) -> None:
+        """Read until nothing is left. Raises what the connection raises."""
+        running: set[Future[list[tuple[Request, Reply | Answer | None]]]] = set()
+        slow: Future[list[tuple[Request, Reply | Answer | None]]] | None = None
+        while running or any(self._quick) or self._slow:
+            for quick in self._quick:
+                while quick:
+                    part = [quick.popleft() for _ in range(min(BATCH, len(quick)))]
+                    running.add(pool.submit(self._first, part))
+            if self._slow and slow is None:
+                slow = pool.submit(self._whole, self._slow.popleft(), None)
+                running.add(slow)
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            if slow in done:
+                slow = None
+            for request, got in [pair for future in done for pair in future.result()]:
+                if isinstance(got, Answer):
+                    self._settle(request, got)
+                else:
+                    running.add(pool.submit(self._whole, request, got))
+
+    def _settle(self, request: Request, answer: Answer) -> None:
+        self.answers[request] = answer
+        if self.more is not None:
+            self.add(self.more(request, answer))
+
+    def _first(self, part: Sequence[Request]) -> list[tuple[Request, Reply | Answer | None]]:
+        """First pages. What is whole with its first page is an answer already."""
+        if len(part) == 1:
+            return [*self._whole(part[0], None)]
+        out: list[tuple[Request, Reply | Answer | None]] = []
+        for request, reply in zip(part, self.reader.batch(part), strict=True):
+            body = reply.body if reply is not None else None
+            more_pages = isinstance(body, dict) and "@odata.nextLink" in body
+            whole = reply is not None and reply.status != 504 and not more_pages
+            out.append((request, self.reader.read(request, reply) if whole else reply))
+        return out
+
+    def _whole(self, request: Request, first: Reply | None) -> list[tuple[Request, Reply | Answer | None]]:
+        return [(request, self.reader.read(request, first))]
 
 
 _OVER = "the time for this tenant is over"

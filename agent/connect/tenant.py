@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.connect.dns import Dns
 from agent.connect.graph import open_graph
-from agent.facts.m365.protocol import Answer, Graph, Lookup, Names, Request, Tenant
+from agent.facts.m365.protocol import Answer, Graph, Lookup, More, Names, Request, Tenant
 from agent.facts.protocol import Limits
 from agent.model import Target
 
@@ -18,8 +18,8 @@ class _Tenant:
     graph: Graph
     names: Names
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
-        return self.graph.get(requests)
+    def get(self, requests: Sequence[Request], more: More | None = None) -> list[Answer]:
+        return self.graph.get(requests, more)
 
     def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:
         return self.names.resolve(lookups)

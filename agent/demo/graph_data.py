@@ -72,6 +72,7 @@ class TenantData:
     clients: dict[str, Client]
     licences: list[Json]
     collections: dict[str, list[Json] | Json]
+    _index: dict[str, tuple[int, int, dict[str, Json]]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], now: datetime.datetime | None = None) -> TenantData:
@@ -127,10 +128,18 @@ class TenantData:
     def find(self, identifier: str, paths: Iterable[str] = tuple(OBJECT_TYPES)) -> tuple[str, Json] | None:
         """The object with this id among `paths`, as (type name with `#`, object); None when there is none."""
         for path in paths:
-            for item in self.objects(path):
-                if item.get("id") == identifier:
-                    return f"#microsoft.graph.{OBJECT_TYPES[path]}", item
+            if item := self.by_id(path).get(identifier):
+                return f"#microsoft.graph.{OBJECT_TYPES[path]}", item
         return None
+
+    def by_id(self, path: str) -> dict[str, Json]:
+        """The objects of a collection by their id; looked up anew when the list is another or has grown or shrunk."""
+        items = self.objects(path)
+        kept = self._index.get(path)
+        if kept is None or kept[:2] != (id(items), len(items)):
+            kept = id(items), len(items), {item["id"]: item for item in reversed(items) if "id" in item}
+            self._index[path] = kept
+        return kept[2]
 
     def members(self, group: Json, *, transitive: bool, seen: set[str] | None = None) -> Iterator[tuple[str, Json]]:
         """Members of a group as (type, object), each once; `transitive` follows groups in groups, and their rings."""

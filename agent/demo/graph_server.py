@@ -56,6 +56,8 @@ class GraphServer:
         self.tenant = tenant
         self.settings = settings or Settings(page_size=page_size, slow_bucket=slow_bucket)
         self.faults = Faults()
+        self.sent = 0
+        """Bytes of all bodies sent so far."""
         self.tokens = TokenService(tenant)
         self.service = GraphService(tenant, self.faults, self.settings)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -205,8 +207,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             reply = self._graph(owner, request, body)
         else:
             reply = self._login(owner, request, body)
-        if reply.delay:
-            time.sleep(reply.delay)
+        if pause := reply.delay + owner.settings.latency:
+            time.sleep(pause)
         self._send(reply)
 
     def _base(self) -> str:
@@ -284,6 +286,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = content[: reply.cut]
             self.close_connection = True
         self.end_headers()
+        self.server.owner.sent += len(content)
         if self.command != "HEAD":
             self.wfile.write(content)
         self.wfile.flush()

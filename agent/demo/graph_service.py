@@ -78,6 +78,7 @@ class Settings:
     `page_size`: items a page at most (Graph's own pages are larger; two finds a client that does not follow).
     `empty_first`: pattern of paths whose first page is empty and has a next link. `slow_bucket`: one request per
     `slow_interval` seconds for conditional access and risky users. `seed`: order of answers in a batch.
+    `latency`: seconds that each exchange takes on the way, a batch as much as a single request.
     """
 
     page_size: int = 2
@@ -85,6 +86,7 @@ class Settings:
     slow_bucket: bool = False
     slow_interval: float = 1.0
     seed: int = 1
+    latency: float = 0.0
 
 
 class GraphService:

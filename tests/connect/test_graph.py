@@ -186,12 +186,66 @@ def test_a_wait_longer_than_the_scan_is_not_begun(lab: Lab) -> None:
     assert lab.clock.slept == []
 
 
-def test_one_throttled_item_of_a_batch_is_asked_again_alone(lab: Lab) -> None:
+def test_throttled_items_of_a_batch_travel_again_together_and_alone(lab: Lab) -> None:
     lab.server.faults.throttle("/domains", retry_after="4")
-    users, domains = lab.read(USERS, DOMAINS)
-    assert (len(users.value), len(domains.value)) == (5, 3)
+    lab.server.faults.throttle("/organization", retry_after="3.5")
+    users, domains, organization = lab.read(USERS, DOMAINS, ORGANIZATION)
+    assert (len(users.value), len(domains.value), len(organization.value)) == (5, 3, 1)
     assert lab.clock.slept == [4.0]
-    assert len(lab.asked("/$batch")) == 1
+    assert len(lab.asked("/$batch")) == 2
+    assert len(lab.asked("/domains")) == 3  # refused, its two pages
+    assert len(lab.asked("/users")) == 3  # its three pages, none of them twice
+
+
+def test_an_item_that_stays_throttled_is_unknown_and_costs_no_other(lab: Lab) -> None:
+    lab.server.faults.throttle("/organization", times=99)
+    users, organization = lab.read(USERS, ORGANIZATION)
+    assert len(users.value) == 5
+    assert reason(organization)[0] is Reason.THROTTLED
+    assert len(lab.asked("/organization")) == 5
+
+
+def test_a_pause_that_graph_asks_for_holds_for_the_whole_workload(lab: Lab) -> None:
+    other = Request("/users", "AuditLog.Read.All", ("id", "userType"), top=50)
+    lab.server.faults.throttle(r"/users.*skiptoken", retry_after="7", times=2)
+    first, second = lab.read(USERS, other)
+    assert len(first.value) == len(second.value) == 5
+    assert sum(lab.clock.slept) <= 14.1
+
+
+def test_lists_do_not_wait_for_one_another(lab: Lab) -> None:
+    lab.server.faults.add(r"/users.*skiptoken", times=1, delay=1.0)
+    told: list[str] = []
+
+    def more(request: Request, answer: Answer) -> list[Request]:
+        told.append(request.path)
+        return []
+
+    with lab.open() as graph:
+        graph.get([USERS, DOMAINS], more)
+    assert told == ["/domains", "/users"]
+
+
+def test_what_follows_from_an_answer_is_asked_for_while_others_are_still_read(lab: Lab) -> None:
+    lab.server.faults.add(r"/users.*skiptoken", times=1, delay=1.0)
+    told: list[str] = []
+
+    def more(request: Request, answer: Answer) -> list[Request]:
+        told.append(request.path)
+        return [ORGANIZATION, DOMAINS] if request == DOMAINS else []
+
+    with lab.open() as graph:
+        answers = graph.get([USERS, DOMAINS], more)
+    assert [len(a.value) for a in answers] == [5, 3]
+    assert told == ["/domains", "/organization", "/users"]  # each once
+
+
+def test_one_token_for_all_that_find_the_old_one_refused(lab: Lab) -> None:
+    with lab.open() as graph:
+        lab.server.tokens.revoke()
+        answers = graph.get([USERS, DOMAINS, POLICIES])
+    assert [len(a.value) for a in answers] == [5, 3, 0]
+    assert len([e for e in lab.server.log if e.path.endswith("/token")]) == 2
 
 
 def test_conditional_access_is_read_once_a_second(lab: Lab) -> None:

@@ -35,7 +35,7 @@ class Canned:
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers, self.asked = answers, list[Request]()
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
+    def get(self, requests: Sequence[Request], more: object = None) -> list[Answer]:
         self.asked += requests
         return [Answer(self._one(request)) for request in requests]
 
@@ -161,7 +161,7 @@ class Junk:
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
+    def get(self, requests: Sequence[Request], more: object = None) -> list[Answer]:
         return [Answer(self.value) for _ in requests]
 
     def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:

@@ -31,7 +31,7 @@ class Canned:
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
+    def get(self, requests: Sequence[Request], more: object = None) -> list[Answer]:
         return [Answer(self.answers[r.path]) for r in requests]
 
     def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:

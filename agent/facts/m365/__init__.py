@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.errors import SpiritlevelError
 from agent.facts.m365 import (
     apps,
     conditional_access,
@@ -21,8 +20,9 @@ from agent.facts.m365 import (
     services,
     tenant,
 )
-from agent.facts.m365.protocol import Answer, Graph, Lookup, Request, Tenant
-from agent.facts.m365.source import KEYED, SKUS, SOURCES, Answers, Ask, Source
+from agent.facts.m365.asking import ODD, Asking
+from agent.facts.m365.protocol import Answer, Graph, Request, Tenant
+from agent.facts.m365.source import KEYED, SKUS, SOURCES, Answers, Source
 from agent.facts.m365.tenant import PLATFORM, licences_of
 from agent.facts.protocol import Collected, Limits, PlanStep
 from agent.facttypes import REGISTRY, FactError, split_reference
@@ -77,13 +77,7 @@ def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collec
     """
     del limits
     sources = {name: source_of(name) for name in wanted}
-    answers: dict[Ask, Answer] = {}
-    asked: Sequence[Ask] = [r for s in sources.values() for r in s.requests]
-    for _ in range(ROUNDS):
-        _ask(connection, answers, asked)
-        asked = [r for s in sources.values() for r in _follow(s, answers) if r not in answers]
-        if not asked:
-            break
+    answers = Asking(connection).run(sources.values())
     licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
     facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
     missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))
@@ -92,34 +86,10 @@ def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collec
     return Collected(facts, TargetState.PARTIAL, _sentence(missed, facts))
 
 
-ROUNDS = 12
-"""Rounds of requests that follow from one another; the longest chain is a name's SPF record and where it sends on."""
-
-
-def _ask(connection: Tenant, answers: dict[Ask, Answer], asked: Sequence[Ask]) -> None:
-    """Read what is not there yet, each request once."""
-    fresh = [ask for ask in dict.fromkeys(asked) if ask not in answers]
-    if requests := [ask for ask in fresh if isinstance(ask, Request)]:
-        answers.update(zip(requests, connection.get(requests), strict=True))
-    if lookups := [ask for ask in fresh if isinstance(ask, Lookup)]:
-        answers.update(zip(lookups, connection.resolve(lookups), strict=True))
-
-
-_ODD = (KeyError, TypeError, ValueError, AttributeError, SpiritlevelError)
-"""What parsing an answer of a shape that nobody foresaw raises."""
-
-
-def _follow(source: Source, answers: Answers) -> Sequence[Ask]:
-    try:
-        return source.follow(answers)
-    except _ODD:
-        return []
-
-
 def _parse(source: Source, answers: Answers, licences: Any) -> Any:
     try:
         return source.parse(answers, licences)
-    except _ODD:
+    except ODD:
         # An answer of a shape that no parser foresaw: known to be not understood, which is no verdict.
         return Unknown(Reason.UNREADABLE, "an answer of an unexpected shape")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -87,11 +87,18 @@ class Answer:
         return self.value if isinstance(self.value, Unknown) else None
 
 
+More = Callable[[Request, Answer], Sequence[Request]]
+"""Told every answer as it comes, in the thread that called `Graph.get`; gives what is to be read because of it."""
+
+
 class Graph(Protocol):
     """A signed-in connection to one tenant."""
 
-    def get(self, requests: Sequence[Request]) -> list[Answer]:
-        """Read them all, in the order given. Raises `TargetError` when the tenant as a whole cannot be read."""
+    def get(self, requests: Sequence[Request], more: More | None = None) -> list[Answer]:
+        """Read them all, in the order given, and what `more` asks for meanwhile (those answers only `more` gets).
+
+        Raises `TargetError` when the tenant as a whole cannot be read.
+        """
 
 
 class Names(Protocol):

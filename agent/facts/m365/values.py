@@ -17,7 +17,8 @@ _NEVER = "0001-01-01"
 def at(body: Any, *path: str) -> Any:
     """Follow names into nested objects; None where the way ends."""
     for name in path:
-        if not isinstance(body, Mapping):
+        # dict first: the general test costs four times as much, and a tenant has a million values
+        if not isinstance(body, (dict, Mapping)):
             return None
         body = body.get(name)
     return body
@@ -68,6 +69,8 @@ def moment(body: Json, *path: str) -> Any:
         read = datetime.fromisoformat(value)
     except ValueError:
         return _wrong(path)
+    if len(value) == 20 and value[10] == "T" and value[19] == "Z":
+        return value  # as it should be already, and nearly always is
     read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     return read.strftime("%Y-%m-%dT%H:%M:%SZ")
 
