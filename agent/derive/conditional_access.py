@@ -11,15 +11,8 @@ from typing import Any
 
 from agent.derive import View
 from agent.derive.m365_coverage import Box, Region, Side, TooMany, remaining, touches
-from agent.derive.m365_grants import (
-    blocks,
-    demands_managed_device,
-    demands_mfa,
-    demands_new_password,
-    demands_phishing_resistant,
-)
 from agent.derive.m365_people import GUEST_TYPES, Crowd
-from agent.facttypes import STR, Enum, Field, ListOf, Record, derived
+from agent.facttypes import STR, Enum, Field, ListOf, Record
 from agent.model import Reason, Unknown
 
 POLICIES, GROUPS = "conditional_access.policies", "conditional_access.groups"
@@ -47,6 +40,7 @@ PRIVILEGED = {
     "3a2c62db-5318-420d-8d74-23affee5d9d5": "Intune Administrator",
     "966707d0-3269-4727-9be2-8c3a10f19b9d": "Password Administrator",
 }
+EXCHANGE, SHAREPOINT = "00000002-0000-0ff1-ce00-000000000000", "00000003-0000-0ff1-ce00-000000000000"
 AZURE = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
 """The app behind which Azure is managed."""
 
@@ -71,6 +65,7 @@ def box_of(policy: Mapping[str, Any]) -> Box | None:
         return None
     sides = {
         "who": _who(policy),
+        "action": _action(policy),
         "app": _apps(policy),
         "client": _listed(policy["client_apps"], (), "all"),
         "platform": _listed(policy["include_platforms"], policy["exclude_platforms"], "all"),
@@ -135,10 +130,20 @@ def _who(policy: Mapping[str, Any]) -> Side:
     return Side(None if everyone else frozenset(out["include"]), frozenset(out["exclude"]))
 
 
+def _action(policy: Mapping[str, Any]) -> Side:
+    """What is done: to sign in, unless the policy is for a user action or an authentication context.
+
+    One for all apps does not reach those two: Entra takes either apps or actions."""
+    inside = [*policy["user_actions"], *(f"context:{c}" for c in policy["auth_contexts"])]
+    return Side(frozenset(inside or {"sign-in"}))
+
+
 def _apps(policy: Mapping[str, Any]) -> Side:
     if policy["user_actions"] or policy["auth_contexts"]:
-        return Side(frozenset())
+        return Side()
     inside = [a for a in policy["include_apps"] if a != "None"]
+    if "Office365" in inside:
+        inside += [EXCHANGE, SHAREPOINT]  # the two of that bundle about which something is asked here
     side = Side(None if "All" in inside else frozenset(inside), frozenset(policy["exclude_apps"]))
     return _filtered(policy["app_filter"], side)
 
@@ -219,119 +224,3 @@ def _words(region: Region, crowd: Crowd) -> str:
 def _some(tags: Iterable[str], crowd: Crowd) -> str:
     names = sorted(crowd.named(t) for t in tags)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-KINDS = ("member", *(f"guest:{t}" for t in GUEST_TYPES))
-LEGACY = ("exchangeActiveSync", "other")
-MODERN = ("browser", "mobileAppsAndDesktopClients")
-
-
-def _who_is(tags: Iterable[str], **more: str) -> list[Region]:
-    extra = {dimension: frozenset({tag}) for dimension, tag in more.items()}
-    return [Region({"who": frozenset({t}), **extra}) for t in tags]
-
-
-def _declare(name: str, doc: str, compute: Callable[[View, Crowd], Any], *, schools: bool = False) -> None:
-    derived(
-        f"conditional_access.{name}",
-        REACH,
-        "m365",
-        reads=READS,
-        optional=OPTIONAL,
-        parameters=PARAMETERS,
-        schools=schools,
-        doc=doc,
-    )(lambda view: compute(view, Crowd.of(view, PRIVILEGED, frozenset({SYNC_ROLE}))))
-
-
-_declare(
-    "legacy_auth_blocked",
-    "Who cannot sign in with old protocols (ActiveSync, IMAP, POP, SMTP and the like), which cannot ask for MFA.",
-    lambda v, c: reach(v, [r for client in LEGACY for r in _who_is(KINDS, client=client)], blocks, c),
-)
-_declare(
-    "device_code_blocked",
-    "Who cannot sign in by a code shown on another device, a favourite of phishing.",
-    lambda v, c: reach(
-        v, [r for client in MODERN for r in _who_is(KINDS, client=client, flow="deviceCodeFlow")], blocks, c
-    ),
-)
-_declare(
-    "mfa_everyone",
-    "Who gets in nowhere without MFA, of members and guests.",
-    lambda v, c: reach(v, _who_is(KINDS), demands_mfa, c),
-)
-_declare(
-    "mfa_guests",
-    "Which guests get in nowhere without MFA.",
-    lambda v, c: reach(v, _who_is(KINDS[1:]), demands_mfa, c),
-)
-_declare(
-    "mfa_admins",
-    "Which privileged roles get in nowhere without MFA.",
-    lambda v, c: reach(v, _who_is(f"role:{r}" for r in PRIVILEGED), demands_mfa, c),
-)
-
-
-_declare(
-    "phishing_resistant_admins",
-    "Which privileged roles get in nowhere without a method that cannot be phished.",
-    lambda v, c: reach(v, _who_is(f"role:{r}" for r in PRIVILEGED), demands_phishing_resistant, c),
-)
-_declare(
-    "phishing_resistant_everyone",
-    "Who gets in nowhere without a method that cannot be phished.",
-    lambda v, c: reach(v, _who_is(KINDS), demands_phishing_resistant, c),
-)
-_declare(
-    "mfa_azure_management",
-    "Who cannot manage Azure without MFA.",
-    lambda v, c: reach(v, _who_is(KINDS, app=AZURE), demands_mfa, c),
-)
-_declare(
-    "auth_transfer_blocked",
-    "Who cannot carry a session from one device to another.",
-    lambda v, c: reach(
-        v, [r for client in MODERN for r in _who_is(KINDS, client=client, flow="authenticationTransfer")], blocks, c
-    ),
-)
-_declare(
-    "sign_in_risk",
-    "Who is blocked, or must pass MFA, when a sign-in looks highly risky.",
-    lambda v, c: reach(v, _who_is(KINDS, sign_in_risk="high"), demands_mfa, c),
-)
-_declare(
-    "user_risk",
-    "Who is blocked, or must change the password, when the account looks highly risky.",
-    lambda v, c: reach(v, _who_is(KINDS, user_risk="high"), demands_new_password, c),
-)
-_declare(
-    "unknown_platforms_blocked",
-    "Who cannot sign in from a device whose system cannot be told.",
-    lambda v, c: reach(v, _who_is(KINDS, platform="none"), blocks, c),
-)
-
-
-def _staff(wanted: Callable[[Mapping[str, Any]], bool | None]) -> Callable[[View, Crowd], Any]:
-    def compute(view: View, crowd: Crowd) -> Any:
-        staff = crowd.declared(view, "staff_groups", by_all=True)
-        pupils = crowd.declared(view, "pupil_groups", by_all=False)
-        excused = frozenset(("who", f"group:{g}") for g in pupils or ())
-        return reach(view, _who_is([f"group:{g}" for g in staff] if staff else ["member"]), wanted, crowd, excused)
-
-    return compute
-
-
-_declare(
-    "mfa_staff",
-    "Who of the staff gets in nowhere without MFA: the schools' staff groups, or every member that is in no pupil "
-    "group where a school names no staff groups.",
-    _staff(demands_mfa),
-    schools=True,
-)
-_declare(
-    "managed_device_staff",
-    "Who of the staff gets in from managed devices only.",
-    _staff(demands_managed_device),
-    schools=True,
-)

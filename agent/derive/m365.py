@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.derive import View, as_items
 from agent.derive.conditional_access import PRIVILEGED
+from agent.derive.m365_people import members_of
 from agent.facttypes import BOOL, STR, Field, ListOf, Record, derived
 from agent.model import Partial, Reason, Unknown
 
@@ -114,7 +115,7 @@ def mfa_accounts(view: View) -> Any:
     details, details_why = view.items("mfa_registration")
     capable = {d.get("id"): d.get("capable") for d in details if isinstance(d, Mapping)}
     unseen = details_why or Unknown(Reason.UNREADABLE, "not in the report of registered methods yet")
-    (staff, _), (pupils, doubt) = (_named(view, selector) for selector in ("staff_groups", "pupil_groups"))
+    (staff, _), (pupils, doubt) = (members_of(view, selector) for selector in ("staff_groups", "pupil_groups"))
     out: list[Any] = []
     for user in users:
         if isinstance(user, Unknown):
@@ -129,20 +130,3 @@ def mfa_accounts(view: View) -> Any:
             kept["student"] = doubt
         out.append({**kept, "capable": capable.get(user.get("id"), unseen)})
     return Partial(tuple(out), why) if why else out
-
-
-def _named(view: View, selector: str) -> tuple[set[str], Unknown | None]:
-    """Ids of the people in the groups that schools name under a selector, and why some may be missing."""
-    found: set[str] = set()
-    doubt: Unknown | None = None
-    for school in view.schools:
-        groups = school.tenant.get(selector) or ()
-        for group in [groups] if isinstance(groups, str) else groups:
-            held = view.get(f"group_members[{group}]")
-            people = held.get("people", Unknown(Reason.NOT_COLLECTED)) if isinstance(held, Mapping) else held
-            if people is None:
-                people = Unknown(Reason.UNREADABLE, f"there is no group {group!r}")
-            ids, why = as_items(people)
-            found.update(i for i in ids if isinstance(i, str))
-            doubt = doubt or why
-    return found, doubt

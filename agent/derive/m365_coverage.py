@@ -1,9 +1,9 @@
 """Who is reached when policies combine: boxes in a space of sign-ins, and what is left of a region after them.
 
-A policy is a box: for every dimension of a sign-in (who, which app, from what client, platform, place, device, risk,
-flow) a set "any of these tags, none of those". A region is for every dimension a set of tags that hold and a set that
-do not. Taking a box away from a region leaves up to a handful of smaller regions; policies that together cover
-everything leave none.
+A policy is a box: for every dimension of a sign-in (who, what is done, which app, from what client, platform, place,
+device, risk, flow) a set "any of these tags, none of those". A region is for every dimension a set of tags that hold
+and a set that do not. Taking a box away from a region leaves up to a handful of smaller regions; policies that together
+cover everything leave none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 DIMENSIONS = (
     "who",
+    "action",
     "app",
     "client",
     "platform",
@@ -25,6 +26,9 @@ DIMENSIONS = (
 )
 # Where every sign-in has exactly one of these, and Microsoft's schema names them all.
 UNIVERSE: Mapping[str, frozenset[str]] = {
+    # A policy is for signing in to apps, or for one of the two things that people do with their own account and
+    # devices, or for what an app itself asks to be guarded (`context:…`, any number of them).
+    "action": frozenset({"sign-in", "urn:user:registersecurityinfo", "urn:user:registerdevice"}),
     "client": frozenset({"browser", "mobileAppsAndDesktopClients", "exchangeActiveSync", "other"}),
     # `none` stands for platforms that Entra cannot tell, which an attacker can claim.
     "platform": frozenset({"android", "iOS", "windows", "windowsPhone", "macOS", "linux", "none"}),
@@ -93,6 +97,8 @@ def empty(region: Region, dimension: str, nobody: Impossible) -> bool:
         return True
     if dimension == "who":
         return nobody(on, off)
+    if dimension == "action":
+        return len(on) > 1
     if dimension in UNIVERSE:
         return len(on & UNIVERSE[dimension]) > 1 or off >= UNIVERSE[dimension]
     if dimension == "app":

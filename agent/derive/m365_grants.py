@@ -82,6 +82,11 @@ def demands_managed_device(policy: Mapping[str, Any]) -> bool | None:
     return demands(policy, frozenset({"compliantDevice", "domainJoinedDevice"}), lambda id, ways: False)
 
 
+def demands_protected_app(policy: Mapping[str, Any]) -> bool | None:
+    """Whether nobody gets in but with an app that Intune protects."""
+    return demands(policy, frozenset({"compliantApplication", "approvedApplication"}), lambda id, ways: False)
+
+
 def demands_new_password(policy: Mapping[str, Any]) -> bool | None:
     """Whether nobody gets in without changing the password."""
     return demands(policy, frozenset({"passwordChange", "riskRemediation"}), lambda id, ways: False)

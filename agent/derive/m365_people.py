@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.derive import View, as_items
 from agent.derive.m365_coverage import Region
-from agent.model import Reason, Unknown
+from agent.model import Reason, School, Unknown
 
 GUEST_TYPES = (
     "internalGuest",
@@ -177,10 +177,10 @@ class Crowd:
         ids = {name.casefold(): tag[6:] for tag, name in self.names.items() if tag.startswith("group:")}
         out: dict[str, None] = {}
         for school in view.schools:
-            named = school.tenant.get(selector) or ()
+            named = group_names(school, selector)
             if not named and by_all:
                 return None
-            for group in [named] if isinstance(named, str) else named:
+            for group in named:
                 key = ids.get(str(group).casefold(), str(group).lower())
                 out[key] = None
                 if key not in self.members and key not in self.missing:
@@ -208,3 +208,25 @@ def _why(value: Any) -> Unknown:
         return value
     _, why = as_items(value) if not isinstance(value, (bool, Mapping)) else ((), None)
     return why or Unknown(Reason.NOT_COLLECTED)
+
+
+def members_of(view: View, selector: str) -> tuple[set[str], Unknown | None]:
+    """Ids of the people in the groups that schools name under a selector, and why some may be missing."""
+    found: set[str] = set()
+    doubt: Unknown | None = None
+    for school in view.schools:
+        for group in group_names(school, selector):
+            held = view.get(f"group_members[{group}]")
+            people = held.get("people", Unknown(Reason.NOT_COLLECTED)) if isinstance(held, Mapping) else held
+            if people is None:
+                people = Unknown(Reason.UNREADABLE, f"there is no group {group!r}")
+            ids, why = as_items(people)
+            found.update(i for i in ids if isinstance(i, str))
+            doubt = doubt or why
+    return found, doubt
+
+
+def group_names(school: School, selector: str) -> list[str]:
+    """Groups that a school names under a selector, by id or display name."""
+    groups = school.tenant.get(selector) or ()
+    return [groups] if isinstance(groups, str) else [str(g) for g in groups]

@@ -48,6 +48,8 @@ def _profile(body: Json) -> dict[str, Any]:
         "assigned": _assigned(body),
         "bitlocker": endpoint and at(body, "bitLockerEncryptDevice") is True,
         "firewall": endpoint and all(at(body, name, "firewallEnabled") == "allowed" for name in firewalls),
+        "firewall_in_part": endpoint
+        and any(at(body, name, "firewallEnabled") not in (None, "notConfigured") for name in firewalls),
         "paused": ring and at(body, "qualityUpdatesPaused") is True,
         "fix_days": _sum(deferral, deadline, grace),
     }
@@ -72,6 +74,7 @@ simple(
                 "assigned": Field(BOOL, "some group gets it"),
                 "bitlocker": Field(BOOL, "asks for encryption of Windows devices"),
                 "firewall": Field(BOOL, "switches the Windows firewall on in all three profiles"),
+                "firewall_in_part": Field(BOOL, "sets the Windows firewall in some profile, on or off"),
                 "paused": Field(BOOL, "an update ring that holds fixes back just now"),
                 "fix_days": Field(
                     INT, "update ring: days of deferral, deadline and grace together; absent: no deadline", True

@@ -36,8 +36,7 @@ _USERS = Request(
     "User.Read.All",
     ("id", "userPrincipalName", "accountEnabled", "userType", "createdDateTime", "onPremisesSyncEnabled",
      "externalUserState", "externalUserStateChangeDateTime", "assignedLicenses", "passwordPolicies",
-     "lastPasswordChangeDateTime", "employeeLeaveDateTime", "ageGroup", "consentProvidedForMinor",
-     "showInAddressList"),
+     "lastPasswordChangeDateTime", "employeeLeaveDateTime", "ageGroup", "showInAddressList"),
     top=999,
 )  # fmt: skip
 # By itself, as a tenant without Entra ID P1 refuses the whole list when sign-ins are asked for. 500: the largest page.
@@ -72,9 +71,6 @@ fact(
                 "password_changed": Field(TIME, may_be_absent=True),
                 "left": Field(TIME, "day of leaving; absent too where User-LifeCycleInfo.Read.All is missing", True),
                 "age_group": Field(Enum(("minor", "notadult", "adult"), closed=False), may_be_absent=True),
-                "consent": Field(
-                    Enum(("granted", "denied", "notrequired"), closed=False), "of a parent", may_be_absent=True
-                ),
                 "in_address_list": Field(BOOL, "absent: shown, which is the default", may_be_absent=True),
             },
             key="id",
@@ -142,7 +138,6 @@ def _users(answers: Answers, _: Any) -> Any:
             "left": moment(body, "employeeLeaveDateTime"),
             # Graph's own spelling varies: Minor, minor.
             "age_group": _word(body, "ageGroup"),
-            "consent": _word(body, "consentProvidedForMinor"),
             "in_address_list": maybe(body, "showInAddressList", kind=bool),
         }
 
