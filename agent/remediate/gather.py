@@ -32,6 +32,8 @@ _INCLUDED = re.compile(r"(?m)^\s*(?:-\s+)?(?:ansible\.builtin\.)?(?:include|impo
 GIVEN = {"sl_offenders", "sl_control", "sl_undo_folder"}
 """Variables that a bundle's plays give to every task file that asks for them (see docs/remediation.md)."""
 VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
+_FILE = re.compile(r"(private_key_file|_pem|_ca_cert|_trust_path)$")
+"""Connection variables that name a file on this machine."""
 # How a host is reached. Everything else in an inventory is somebody else's business.
 _CONNECTION = re.compile(
     r"ansible_(host|port|user|connection|private_key_file|python_interpreter|remote_tmp|timeout|pipelining|network_os"
@@ -317,6 +319,8 @@ def _host(target: Target, folder: Path) -> Host:
             missing[name] = "credential"
         elif not _CONNECTION.fullmatch(name) or not isinstance(value, (str, int, float, bool)):
             continue
+        elif target.platform == "windows" and name.startswith("ansible_become"):
+            continue  # a variable for all hosts: sudo is nothing that Windows has
         elif isinstance(value, str) and is_template(value):
             missing[name] = "template"
         else:
@@ -326,7 +330,7 @@ def _host(target: Target, folder: Path) -> Host:
 
 def _placed(name: str, value: Any, folder: Path) -> Any:
     """A key file beside the trust, by its full path: the bundle may be run from anywhere on this machine."""
-    if name.endswith("private_key_file") and isinstance(value, str) and not value.startswith(("/", "~")):
+    if _FILE.search(name) and isinstance(value, str) and not value.startswith(("/", "~")):
         return str(folder / value)
     return value
 

@@ -195,8 +195,9 @@ def test_task_files_bring_no_handlers_and_no_code_of_others() -> None:
         tasks = yaml.safe_load(path.read_text())
         assert isinstance(tasks, list), path
         assert tasks, path
-        for word in ("notify:", "include_tasks: {", "file: ../", "script:", "template:", "roles:"):
+        for word in ("notify:", "include_tasks: {", "file: ../", "template:", "roles:"):
             assert word not in path.read_text(), (path, word)
+        assert not re.search(r"(?m)^\s*(- )?(ansible\.builtin\.)?script: (?!\|$)", path.read_text()), path
 
 
 def test_a_fix_that_does_not_fit(tmp_path: Path) -> None:
