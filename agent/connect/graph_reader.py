@@ -134,7 +134,7 @@ class Reader:
                     lost = Unknown(Reason.UNREADABLE, "a page is no list")
                     return Answer(Partial(tuple(items), lost), tuple(ids)), False
                 return Answer(reply.body, tuple(ids)), False
-            items += page
+            items += map(request.thin, page)
             if request.first:
                 break
             url = next_link(reply.body, self.base, seen)

@@ -80,6 +80,7 @@ def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collec
     answers = Asking(connection).run(sources.values())
     licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
     facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
+    answers.clear()  # of a large tenant they are most of the memory, and shaping makes a copy of the facts
     missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))
     if not missed:
         return Collected(facts, TargetState.COLLECTED)

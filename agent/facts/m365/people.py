@@ -40,7 +40,14 @@ _USERS = Request(
     top=999,
 )  # fmt: skip
 # By itself, as a tenant without Entra ID P1 refuses the whole list when sign-ins are asked for. 500: the largest page.
-_SIGN_INS = Request("/users", "AuditLog.Read.All", ("id", "signInActivity"), top=500)
+_TIMES = ("lastSignInDateTime", "lastNonInteractiveSignInDateTime", "lastSuccessfulSignInDateTime")
+_SIGN_INS = Request(
+    "/users",
+    "AuditLog.Read.All",
+    ("id", "signInActivity"),
+    top=500,
+    keep=("id", *(f"signInActivity/{name}" for name in _TIMES)),
+)
 
 fact(
     "users",
@@ -85,8 +92,7 @@ fact(
 
 
 def _last(activity: Any) -> Any:
-    names = ("lastSignInDateTime", "lastNonInteractiveSignInDateTime", "lastSuccessfulSignInDateTime")
-    times = [moment(activity, name) for name in names] if isinstance(activity, Mapping) else []
+    times = [moment(activity, name) for name in _TIMES] if isinstance(activity, Mapping) else []
     bad = next((t for t in times if isinstance(t, Unknown)), None)
     return bad if bad else max((t for t in times if t), default=None)
 
@@ -146,7 +152,13 @@ def _users(answers: Answers, _: Any) -> Any:
 
 SOURCES["users"] = Source((_USERS, _SIGN_INS), _users)
 
-_DETAILS = Request("/reports/authenticationMethods/userRegistrationDetails", "AuditLog.Read.All", top=999)
+_DETAILS = Request(
+    "/reports/authenticationMethods/userRegistrationDetails",
+    "AuditLog.Read.All",
+    top=999,
+    keep=("id", "userPrincipalName", "userType", "isAdmin", "isMfaCapable", "isMfaRegistered", "isPasswordlessCapable",
+          "methodsRegistered"),
+)  # fmt: skip
 
 fact(
     "mfa_registration",

@@ -22,7 +22,8 @@ class Request:
     takes (Microsoft's permission map of 2026-08-07). `headers` are repeated on every page. `slow` requests share a
     limit of one a second for the whole tenant. `absent_ok`: a 404 means that the object is not there (value None).
     `first`: the first page is enough, as the newest come first. `option`: unknown by choice unless the trust has
-    switched that on.
+    switched that on. `keep`: the properties (`a/b` inside `a`) that are read of each item of a long list, where
+    $select cannot say it; the rest is let go page by page, so that a large tenant does not fill the memory.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Request:
     absent_ok: bool = False
     first: bool = False
     option: Option = ""
+    keep: tuple[str, ...] = ()
 
     def url(self, top: int | None = None) -> str:
         """Path and query, relative to the version; `top` replaces the page size."""
@@ -48,6 +50,24 @@ class Request:
         ]
         query = "&".join(f"{name}={quote(value, safe='$,()=')}" for name, value in options if value)
         return f"{self.path}?{query}" if query else self.path
+
+    def thin(self, item: Any) -> Any:
+        """One item of a page with only what `keep` names; anything that is no object as it is."""
+        if not self.keep or not isinstance(item, dict):
+            return item
+        out: dict[str, Any] = {}
+        for name in self.keep:
+            first, _, inner = name.partition("/")
+            value = item.get(first)
+            if first not in item:
+                continue
+            if not inner or not isinstance(value, dict):
+                out[first] = value
+            elif inner in value:
+                out.setdefault(first, {})[inner] = value[inner]
+            else:
+                out.setdefault(first, {})
+        return out
 
     def __str__(self) -> str:
         """As `plan` prints it: readable, not encoded."""
