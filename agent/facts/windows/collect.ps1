@@ -248,10 +248,10 @@ Part 'wireless' {
     }
     else {
         # without that folder, what the program says, whose words are translated
-        $n = @(netsh.exe wlan show profiles)
+        $n = @(netsh.exe wlan show profiles | ForEach-Object { $_ })
         if ($LASTEXITCODE -eq 0) {
             $l = @($n | ForEach-Object { if ($_ -match '^\s+\S[^:]*\s:\s(.+)$') { Text $Matches[1].Trim() 64 } } | Select-Object -First 100 | ForEach-Object {
-                $o = @(netsh.exe wlan show profile ('name=' + $_) | Where-Object { $_ -match '^\s+Auth\w+\s*:\s*(\S.*)$' } | ForEach-Object { $Matches[1].Trim() })
+                $o = @(netsh.exe wlan show profile ('name=' + $_) | ForEach-Object { if ($_ -match '^\s+Auth\w+\s*:\s*(\S.*)$') { $Matches[1].Trim() } })
                 @{ name = $_; how = (Text ([string]$o[0]) 40) }
             })
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.facts.windows.answer import MAX_ITEMS, Answer, Missing
+from agent.facts.windows.answer import MAX_ITEMS, WORDS, Answer, Missing
 from agent.facttypes import FactType, fact
 from agent.model import Partial, Reason, Unknown
 
@@ -60,6 +60,8 @@ def reads(
     def declare(function: Read) -> Read:
         fact(name, ftype, PLATFORM, source=what, doc=doc, may_be_absent=may_be_absent, rights=rights)
         READERS[name] = Reader(name, asks, what, rights, registry, read=function)
+        for part in asks:
+            WORDS.setdefault(part, what)
         return function
 
     return declare
