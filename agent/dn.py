@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 
 _PART = re.compile(r"((?:[^,\\]|\\.)+)(?:,|$)", re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
 def parent(dn: str) -> str:
-    """The DN above; empty for the topmost. Escaped commas belong to the name."""
+    """The DN above; empty for the topmost. Escaped commas belong to the name. Equal answers are one object."""
+    if "\\" not in dn:
+        return sys.intern(dn.partition(",")[2].lstrip())
     parts = re.match(r"(?:[^,\\]|\\.)*,(.*)", dn, re.DOTALL)
-    return parts[1].lstrip() if parts else ""
+    return sys.intern(parts[1].lstrip()) if parts else ""
 
 
 @lru_cache(maxsize=4096)

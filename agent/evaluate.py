@@ -10,7 +10,7 @@ from datetime import date
 from operator import itemgetter
 from typing import Any
 
-from agent.claims import belongs, hidden
+from agent.claims import Answers, asking, hidden
 from agent.condition.nodes import NA
 from agent.condition.tree import Branch, tree
 from agent.condition.values import split_known
@@ -94,33 +94,57 @@ class Part(View):
         assert self.case is not None  # noqa: S101 - set where it is made
         key = (id(value), self.school.key if self.school else None)
         if key not in self.case.parts:
-            # the value itself is kept beside the answer, so that its id stays its own
-            self.case.parts[key] = (value, _narrow(value, spec.type, self.school, whole))
-        return self.case.parts[key][1]
+            if id(value) not in self.case.parts:
+                # the value itself is kept beside the answer, so that its id stays its own
+                self.case.parts[id(value)] = (value, _split(value, spec.type.claims, whole))
+            self.case.parts[key] = _narrow(self.case.parts[id(value)][1], spec.type, self.school, whole)
+        return self.case.parts[key]
 
 
-def _narrow(value: Any, kind: ListOf, school: School | None, view: View) -> Any:
+@dataclass(slots=True)
+class _Split:
+    """A list, dealt out: each school's items (None: what no school claims), and whose item cannot be told."""
+
+    mine: dict[str | None, list[Any]]
+    unsure: set[str | None]
+    why: Unknown | None
+    doubt: Unknown | None
+
+
+def _split(value: Any, word: str, view: View) -> _Split:
     items, why = as_items(value)
-    mine: list[Any] = []
-    rule = kind.claims
-    if school is not None:
-        fields = kind.item.fields if isinstance(kind.item, Record) else ()
-        why = why or hidden(rule, school, view, fields)
-    doubt: Unknown | None = None
+    keys: list[str | None] = [s.key for s in view.schools]
+    out = _Split({k: [] for k in (*keys, None)}, set(), why, None)
+    ask = asking(word, view)
+    plans: dict[Answers, tuple[list[list[Any]], list[str | None]]] = {}
     for item in items:
         if isinstance(item, Unknown):
-            doubt = doubt or item
+            out.doubt = out.doubt or item
             continue
-        if school is not None:
-            answer = belongs(rule, item, school, view)
-        else:
-            answers = [belongs(rule, item, s, view) for s in view.schools]
-            answer = False if True in answers else None if None in answers else True
-        if answer:
+        answers = ask(item)
+        plan = plans.get(answers)
+        if plan is None:
+            owners = [k for k, a in zip(keys, answers, strict=True) if a]
+            unsure = [k for k, a in zip(keys, answers, strict=True) if a is None]
+            if not owners:  # nobody's, or perhaps nobody's
+                (unsure if unsure else owners).append(None)
+            plan = plans[answers] = ([out.mine[k] for k in owners], unsure)
+        for mine in plan[0]:
             mine.append(item)
-        elif answer is None:
-            doubt = doubt or Unknown(Reason.NOT_COLLECTED, "whose item it is")
-    why = why or doubt
+        if plan[1]:
+            out.unsure.update(plan[1])
+    return out
+
+
+def _narrow(split: _Split, kind: ListOf, school: School | None, view: View) -> Any:
+    key, why = (school.key if school else None), split.why
+    if school is not None:
+        fields = kind.item.fields if isinstance(kind.item, Record) else ()
+        why = why or hidden(kind.claims, school, view, fields)
+    why = why or split.doubt
+    if why is None and key in split.unsure:
+        why = Unknown(Reason.NOT_COLLECTED, "whose item it is")
+    mine = split.mine[key]
     return Partial(tuple(mine), why) if why else mine
 
 

@@ -34,8 +34,10 @@ CONNECT_SECONDS = 15.0
 MIN_BYTES = 256 << 20
 """A directory's answer is bounded more widely than a host's: 50,000 people at 600 bytes are 30 MB."""
 
-SD_FLAGS = ("1.2.840.113556.1.4.801", True, b"\x30\x03\x02\x01\x07")
-"""LDAP_SERVER_SD_FLAGS_OID (MS-ADTS 3.1.1.3.4.1.11): owner, group and DACL, without the SACL, which takes a right."""
+SD_FLAGS = ("1.2.840.113556.1.4.801", False, b"\x30\x03\x02\x01\x07")
+"""LDAP_SERVER_SD_FLAGS_OID (MS-ADTS 3.1.1.3.4.1.11): owner, group and DACL, without the SACL, which takes a right.
+
+Not critical: a server that does not know it shows no descriptor, which is unknown, instead of refusing the search."""
 
 # Sub-codes of a refused bind (MS-ADTS 3.1.1.5.1.3 gives the form; the numbers are Windows' logon errors in hex).
 REFUSALS = {

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import zstandard
 from sqlalchemy import Connection, Table, delete, insert, select
 
-from agent.conform import from_json, to_json
-from agent.errors import StoreError
 from agent.model import Facts, Reading
-from agent.store.engine import DAMAGED
+from agent.store.columns import pack, unpack, value_of
 from agent.store.tables import CHUNKS, DETAILS, MANIFESTS, RESULTS, SPANS
-
-MAX_INFLATED = 256 << 20
-"""Far above the largest list of a directory; a damaged store must not fill the memory."""
 
 
 class Interner:
@@ -38,26 +30,12 @@ class Interner:
         return self._known.setdefault(digest, reading)
 
 
-def pack(value: Any) -> tuple[str, bytes]:
-    """A JSON value → (hash, compressed bytes)."""
-    raw = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
-    return hashlib.sha256(raw).hexdigest(), zstandard.ZstdCompressor(level=3).compress(raw)
-
-
-def unpack(body: bytes) -> Any:
-    """The reverse of `pack`. Raises `StoreError` for what `pack` did not write."""
-    try:
-        return json.loads(zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_INFLATED))
-    except (zstandard.ZstdError, ValueError) as e:
-        raise StoreError(*DAMAGED) from e
-
-
 def put(db: Connection, facts: Facts) -> str:
     """Store facts; what is there already costs nothing. Gives the manifest's hash."""
     names: dict[str, str] = {}
     bodies: dict[str, bytes] = {}
     for name, reading in facts.items():
-        digest, body = pack(to_json(reading.value))
+        digest, body = pack(reading.value)
         names[name] = digest
         bodies[digest] = body
     _add(db, CHUNKS, bodies)
@@ -93,7 +71,7 @@ def get(db: Connection, manifest: str, interner: Interner) -> dict[str, Reading]
     for i in range(0, len(missing), 500):
         rows = db.execute(select(CHUNKS.c.hash, CHUNKS.c.body).where(CHUNKS.c.hash.in_(missing[i : i + 500])))
         for digest, chunk in rows:
-            found[digest] = interner.put(digest, Reading(from_json(unpack(chunk))))
+            found[digest] = interner.put(digest, Reading(value_of(unpack(chunk))))
     return {name: found[digest] for name, digest in names.items() if digest in found}
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from agent.change import BLIND, KNOWN, Past, compare, fresh
 from agent.model import Change, Finding, Offender, Target, Verdict
 from agent.store import content
+from agent.store.columns import unpack
 from agent.store.tables import DETAILS, RUNS, SPANS, TARGETS
 
 
@@ -172,7 +173,7 @@ def standing(db: Connection, run: str | None) -> list[Kept]:
     for r in rows:
         body = unpacked.get(r["detail"])
         if body is None:
-            body = unpacked[r["detail"]] = content.unpack(r["body"])
+            body = unpacked[r["detail"]] = unpack(r["body"])
         finding = _build(r, body)
         key = (r["target"], r["control"], r["school"])
         out[key] = Kept(
@@ -200,7 +201,7 @@ def _detail(f: Finding) -> dict[str, Any]:
 
 def _finding(db: Connection, row: Any) -> Finding:
     body = db.execute(select(DETAILS.c.body).where(DETAILS.c.hash == row["detail"])).scalar_one()
-    return _build(row, content.unpack(body))
+    return _build(row, unpack(body))
 
 
 def _build(row: Any, body: dict[str, Any]) -> Finding:

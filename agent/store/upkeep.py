@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 
 from agent.errors import StoreError
 from agent.store import Store, content
+from agent.store.columns import unpack
 from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
 
 REMOVED = "(removed)"
@@ -60,14 +61,14 @@ def _keys(db: Connection, wanted: str) -> set[str]:
     """Keys (SIDs, object ids) under which the person stands anywhere: the same person may have another label there."""
     keys = {wanted}
     for body in db.execute(select(DETAILS.c.body)).scalars():
-        keys |= {str(o[0]).casefold() for o in content.unpack(body)["offenders"] if str(o[1]).casefold() == wanted}
+        keys |= {str(o[0]).casefold() for o in unpack(body)["offenders"] if str(o[1]).casefold() == wanted}
     return keys
 
 
 def _details(db: Connection, wanted: str, keys: set[str], word: re.Pattern[str]) -> int:
     changed = 0
     for digest, body in db.execute(select(DETAILS.c.hash, DETAILS.c.body)).all():
-        old = content.unpack(body)
+        old = unpack(body)
         new = {**old, "offenders": [_offender(o, wanted, keys, word) for o in old["offenders"]]}
         new.update({k: word.sub(REMOVED, new[k]) for k in ("reason", "expected", "observed")})
         if new == old:
@@ -95,9 +96,7 @@ def _fresh(db: Connection, keys: set[str]) -> None:
 def _chunks(db: Connection, word: re.Pattern[str]) -> int:
     """Delete evidence that holds the name; what read it judges as not collected."""
     gone = [
-        digest
-        for digest, body in db.execute(select(CHUNKS.c.hash, CHUNKS.c.body)).all()
-        if _holds(content.unpack(body), word)
+        digest for digest, body in db.execute(select(CHUNKS.c.hash, CHUNKS.c.body)).all() if _holds(unpack(body), word)
     ]
     for digest in gone:
         db.execute(delete(CHUNKS).where(CHUNKS.c.hash == digest))

@@ -150,7 +150,7 @@ JSON = st.recursive(
 @given(JSON)
 @settings(deadline=None)
 def test_every_reading_survives_json(value: Any) -> None:
-    from agent.store.content import pack, unpack
+    from agent.store.columns import pack, unpack
 
     assert from_json(unpack(pack(to_json(value))[1])) == value
 
@@ -359,7 +359,7 @@ def test_purge_keeps_counts_and_drops_evidence_and_names(store: Store) -> None:
     assert (kept.finding.offenders, kept.finding.offender_count, kept.finding.verdict) == ((), 1, Verdict.FAIL)
     with store._read() as db:
         bodies = [row.body for row in db.execute(select(DETAILS.c.body))]
-    from agent.store.content import unpack
+    from agent.store.columns import unpack
 
     assert "JBLOGGS" not in str([unpack(b) for b in bodies])
     with pytest.raises(UsageError, match="past its keep"):

@@ -9,7 +9,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 hosts="bash iproute2 util-linux procps openssh-client openssh-server perl-base mmdebstrap"
 directory="samba samba-dsdb-modules samba-vfs-modules ldb-tools winbind ldap-utils krb5-user
-  libsasl2-modules-gssapi-mit python3-markdown python3-dnspython python3-ldap openssl attr"
+  libsasl2-modules-gssapi-mit python3-markdown python3-dnspython python3-ldap openssl attr slapd"
 # Provisioning moved out of the package samba after Debian 12's first point releases: take these where they exist.
 directory_maybe="samba-ad-provision samba-ad-dc"
 browser="chromium fonts-dejavu-core fonts-liberation"
@@ -53,6 +53,7 @@ missing=$(echo $missing)
 services=
 for p in $missing; do case $p in
   samba) services="$services smbd nmbd samba-ad-dc" ;;
+  slapd) services="$services slapd" ;;
   winbind) services="$services winbind" ;;
   openssh-server) services="$services ssh" ;;
   postgresql) services="$services postgresql" ;;

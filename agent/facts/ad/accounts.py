@@ -49,7 +49,7 @@ _SYSTEM = Take(
 
 
 def _bit(bit: int, doc: str, on: bool = True) -> Take:
-    return Take(BOOL, doc, (UAC,), lambda r: bool(v.number(r.must(UAC)) & bit) is on)
+    return Take(BOOL, doc, (UAC,), lambda r: bool(r.number(UAC) & bit) is on)
 
 
 def _logon(row: Row) -> str | None:
@@ -134,7 +134,7 @@ _DES_ONLY = Take(
     BOOL,
     "limited to the broken cipher DES",
     (UAC, "msDS-SupportedEncryptionTypes"),
-    lambda r: bool(v.number(r.must(UAC)) & 0x200000) or bool((t := _types(r)) & DES and not t & ~DES),
+    lambda r: bool(r.number(UAC) & 0x200000) or bool((t := _types(r)) & DES and not t & ~DES),
 )
 _AES = Take(
     BOOL,
@@ -255,7 +255,7 @@ COMPUTERS = Shape(
             BOOL,
             "is a domain controller, read-only ones too",
             (UAC, "primaryGroupID"),
-            lambda r: bool(v.number(r.must(UAC)) & 0x2000) or v.number(r.must("primaryGroupID")) in (516, 521),
+            lambda r: bool(r.number(UAC) & 0x2000) or v.number(r.must("primaryGroupID")) in (516, 521),
         ),
         "password_not_required": _NO_PASSWORD,
         "unconstrained_delegation": _UNCONSTRAINED,

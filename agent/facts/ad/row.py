@@ -9,10 +9,11 @@ attribute with the same rights that is always there, was shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.facts.ad.directory import Entry
+from agent.facts.ad.values import number
 from agent.facttypes import FactType, Field, Record
 from agent.model import Reason, Unknown
 
@@ -33,6 +34,16 @@ class Row:
     lacks: frozenset[str]
     logons_shown: bool = False
     """Whether sign-in data of this object may be read, by what is shown of it or of its neighbours."""
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        """The decimal number in an attribute that every such object has; read once, as many bits are asked of one.
+
+        Raises `NotSeen`, `ValueError`."""
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = number(self.must(name))
+        return found
 
     def must(self, name: str) -> bytes:
         """The value of an attribute that every such object has. Raises `NotSeen`."""
@@ -86,6 +97,10 @@ class Shape:
     label: str
     probes: tuple[str, ...] = ()
     """Attributes asked for only to learn whether their neighbours may be read."""
+    _reads: tuple[tuple[str, Reader], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_reads", tuple((name, take.read) for name, take in self.takes.items()))
 
     def record(self) -> Record:
         """The declared type."""
@@ -99,13 +114,13 @@ class Shape:
     def fill(self, row: Row, only: Sequence[str] = ()) -> dict[str, Any]:
         """The record of one row (`only`: these fields of it); fields that cannot be known are `Unknown`."""
         out: dict[str, Any] = {}
-        for name, take in self.takes.items():
+        for name, read in self._reads:
             if only and name not in only:
                 continue
             try:
-                out[name] = take.read(row)
+                out[name] = read(row)
             except NotSeen as unseen:
                 out[name] = unseen.why
             except ValueError:
-                out[name] = Unknown(Reason.UNREADABLE, ", ".join(take.attributes) or name)
+                out[name] = Unknown(Reason.UNREADABLE, ", ".join(self.takes[name].attributes) or name)
         return out
