@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.connect import secrets
+from agent.connect import become, secrets
 from agent.connect.inventory_values import SECRET, is_template
 from agent.connect.ssh_options import FOLDER, clean
-from agent.errors import Broken, Unreachable
+from agent.errors import Broken, CredentialRefused, TargetError, Unreachable
 from agent.facts.protocol import Limits, Output
 from agent.model import Target
 from agent.resources import tool
@@ -72,6 +72,7 @@ def open_ansible(target: Target, secret: Callable[[str], str], limits: Limits) -
             plain[name] = f"{{{{ lookup('ansible.builtin.env', '{variable}') }}}}"
         else:
             plain[name] = Unsafe(value) if isinstance(value, str) else value
+    _become(plain, target.settings)
     folder = Path(tempfile.mkdtemp(prefix="spiritlevel-ansible-"))  # 0700
     try:
         # One host of one name: a pattern that would pick another is not possible, whatever the host is called.
@@ -80,6 +81,17 @@ def open_ansible(target: Target, secret: Callable[[str], str], limits: Limits) -
         yield AnsibleShell(target.name, folder, hidden, Path(str(base)) if base else None, limits)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _become(plain: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Who becomes root. The collector asks `sudo -n` itself, and goes on without where that is refused: with Ansible's
+    own become such a host would be lost as a whole. Only a password, or another method than sudo, is Ansible's to use.
+    """
+    if become.reference(settings):
+        plain["ansible_become"] = True
+    elif str(settings.get("ansible_become_method") or "sudo").rpartition(".")[2] == "sudo":
+        plain["ansible_become"] = False
+    plain.pop("ansible_become_user", None)  # what the collector reads takes root
 
 
 class AnsibleShell:
@@ -118,7 +130,9 @@ class AnsibleShell:
         """Run `ansible` → (what it printed, whether time ran out)."""
         packed = base64.b64encode(script.encode() + b" " * (-len(script.encode()) % 3)).decode()  # no `=` at the end
         words = [tool("ansible"), "target", "-i", str(self._folder / "inventory.yml"), "-m", "ansible.builtin.raw"]
-        words += ["-a", f"printf %s {packed} | base64 -d | /bin/sh"]
+        # One command to whatever is between: a plugin that only puts words before it would run the rest here, on the
+        # scanner's own machine (community.docker.nsenter does).
+        words += ["-a", f"/bin/sh -c 'printf %s {packed} | base64 -d | /bin/sh'"]
         try:
             process = subprocess.Popen(
                 words,
@@ -157,7 +171,7 @@ class AnsibleShell:
             process.wait()
         return bytes(out), late.is_set()
 
-    def _complaint(self, said: bytes) -> Unreachable | Broken:
+    def _complaint(self, said: bytes) -> TargetError:
         """What Ansible said instead of an answer, without the secrets that it was given."""
         text = said.decode("utf-8", "replace")
         found = re.search(r'"msg": ("(?:[^"\\]|\\.)*")', text)
@@ -166,8 +180,10 @@ class AnsibleShell:
         line = line or (errors[0] if errors else "it gave no answer")
         for value in self._hidden.values():
             line = line.replace(value, "***")
-        line = re.sub(r"^(\[ERROR\]: |Task failed: )+", "", line)
-        kind = Unreachable if "UNREACHABLE!" in text or not found else Broken
+        line = re.sub(r"^(\[ERROR\]: |Task failed: |: )+", "", line)
+        kind: type[TargetError] = Unreachable if "UNREACHABLE!" in text or not found else Broken
+        if re.search(r"(incorrect|invalid|missing)( \w+)? password", line, re.IGNORECASE):
+            kind = CredentialRefused
         return kind(
             f"Ansible does not reach {self._name}: {clean(line)}.",
             "Try it by hand: ansible HOST -m ansible.builtin.raw.",

@@ -244,6 +244,10 @@ class HostLab:
             raise LabError(f"{host}: {command!r} gave {done.returncode}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
+    def pid(self, host: str) -> int:
+        """Process id, seen from here, of the host's first process. Raises LabError."""
+        return int(_script("pid", host, slot=self.number).stdout)
+
     def ssh(
         self, host: str, command: str, *, options: Sequence[str] = (), timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
