@@ -88,12 +88,12 @@ def examine(job: Job, folder: Path, limits: Limits, credentials: Credentials, st
     target = job.target
     if not job.wanted:
         return Checkup(target, State.NOT_COVERED, f"no control reads {target.platform} here")
-    if target.kind is Kind.DEVICE:
+    if target.kind is Kind.DEVICE and target.platform != "windows":
         return _device(job, folder, limits, credentials, stop)
     evidence = collect(target, job.wanted, folder, limits, credentials, stop)
     if evidence.state is TargetState.UNREACHABLE:
-        return _failed(target, evidence.detail)
-    return _shared(evidence)
+        return _failed(target, evidence.detail or "it answers, and tells nothing")
+    return _windows(evidence) if target.platform == "windows" else _shared(evidence)
 
 
 def _failed(target: Target, sentence: str) -> Checkup:
@@ -135,6 +135,27 @@ def _device(job: Job, folder: Path, limits: Limits, credentials: Credentials, st
                 f"Put the kit's sudoers file there. {KIT}",
             )
     return Checkup(target, State.WELL)
+
+
+def _windows(evidence: Evidence) -> Checkup:
+    """What a Windows machine did not show: what takes an administrator, and anything else by its reason."""
+    closed: list[str] = []
+    other: Counter[str] = Counter()
+    for name, reading in evidence.facts.items():
+        for why in unknowns(reading.value):
+            if why.reason is Reason.PERMISSION:
+                closed.append(name.split("[", 1)[0])
+            elif why.reason not in _NO_FAULT:
+                other[f"{name} ({why})"] += 1
+    if not closed and not other:
+        return Checkup(evidence.target, State.WELL)
+    words = []
+    if closed:
+        words.append(f"the account is no administrator there: {named(sorted(set(closed)))} stay unknown.")
+    if other:
+        words.append(f"Not read: {named(list(other))}.")
+    grant = f"Give it the rights that the kit describes. {KIT}" if closed else "Try again; then look at the reason."
+    return Checkup(evidence.target, State.MISSING, " ".join(words), grant)
 
 
 def needing_root(wanted: Sequence[str]) -> list[str]:

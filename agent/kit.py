@@ -1,7 +1,7 @@
 """What an administrator needs to grant read-only access, as files: generated from the plan of the trust, never fixed.
 
-Linux: a sudoers file. Active Directory: a PowerShell script that delegates reading. Microsoft 365: an app manifest and
-a script that registers it with its least permissions.
+Linux: a sudoers file. Windows: PowerShell that lets the scan in. Active Directory: a PowerShell script that delegates
+reading. Microsoft 365: an app manifest and a script that registers it with its least permissions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent import kit_windows
 from agent.collect import module
 from agent.doctor import needing_root
 from agent.errors import SpiritlevelError, UsageError
@@ -35,6 +36,10 @@ def write_kit(planner: Planner, jobs: Sequence[Job], folder: Path) -> list[Path]
     devices = [j for j in jobs if j.target.platform == "linux" and j.target.kind is Kind.DEVICE]
     if devices:
         files.update(_linux(devices, notes))
+    windows = [j for j in jobs if j.target.platform == "windows" and j.wanted]
+    if windows:
+        files.update(kit_windows.files(windows))
+        notes.append(kit_windows.note(windows))
     for job in jobs:
         if job.target.kind is Kind.DIRECTORY:
             files.update(_directory(job, notes))
@@ -302,7 +307,8 @@ def _readme(trust: str, notes: Sequence[str]) -> str:
 # Read-only access for spiritlevel: {_line(trust)}
 
 Made from the trust's plan: exactly what its baseline reads, and nothing else. Nothing here lets the scan change
-anything, except that a Linux account which may become root could; guard its key. When the baseline grows,
+anything, except that an account which may become root, or is an administrator of a Windows machine, could: guard its
+key or password. When the baseline grows,
 `spiritlevel doctor` names what is missing, and `spiritlevel doctor --kit` writes this anew.
 
 {chr(10).join(notes)}"""

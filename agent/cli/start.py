@@ -10,7 +10,7 @@ import click
 
 from agent.cli.common import FORMAT, open_trust, plain, print_json, say, selection_options
 from agent.cli.common import table as show_table
-from agent.errors import SpiritlevelError, UsageError
+from agent.errors import SecretError, SpiritlevelError, TargetError, UsageError
 from agent.plan import Planner, Selection
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ def init(ctx: click.Context, folder: Path) -> None:
     metavar="DIR",
     help="Write what an administrator needs to grant read-only access. Touches no target.",
 )
+@click.option(
+    "--windows",
+    metavar="HOST",
+    help="Look at one Windows machine whole, and print a report without names that you can send to the makers.",
+)
 @click.option("--timeout", type=click.FloatRange(2, 3600), default=60.0, show_default=True, help="Seconds per target.")
 @FORMAT
 @click.pass_context
@@ -76,6 +81,7 @@ def doctor(
     learn_host_keys: bool,
     yes: bool,
     kit: Path | None,
+    windows: str | None,
     timeout: float,
     form: str,
 ) -> None:
@@ -92,6 +98,8 @@ def doctor(
         for path in write_kit(planner, planner.jobs(selection), kit):
             say(ctx, f"Wrote {path}")
         return
+    if windows is not None:
+        ctx.exit(_field_test(ctx, planner, windows, timeout))
     if learn_host_keys:
         ctx.exit(_learn(ctx, planner, selection, yes, min(timeout, 15.0)))
     ctx.exit(_examine(ctx, planner, selection, timeout, form))
@@ -149,11 +157,35 @@ def _examine(ctx: click.Context, planner: Planner, selection: Selection, timeout
     return 3 if bad else 0
 
 
+def _field_test(ctx: click.Context, planner: Planner, host: str, timeout: float) -> int:
+    """Print the report of one machine. 3 where a reading is not of its type, or nothing could be read."""
+    from agent.facts.protocol import Limits
+    from agent.fieldtest import look, windows_facts
+
+    found = planner.select(Selection(targets=(host,)))
+    if len(found) != 1 or found[0].platform != "windows":
+        raise UsageError(
+            f"{host!r} is not one Windows machine of the inventories.", "Name it as school/name; see `list targets`."
+        )
+    wanted = windows_facts(planner.policy.controls.values())
+    try:
+        result = look(found[0], wanted, planner.trust.folder, Limits(timeout))
+    except (TargetError, SecretError) as error:
+        say(ctx, f"{found[0].id}: {error}")
+        return 3
+    click.echo(plain(result.text, lines=True), nl=False)
+    say(ctx, f"{result.facts} facts, {result.unknown} unknown, {len(result.wrong)} not of their type.")
+    say(ctx, "Please read it through, and send it to the makers: it tells what no stand-in can.")
+    return 3 if result.wrong or result.unknown == result.facts else 0
+
+
 def _learn(ctx: click.Context, planner: Planner, selection: Selection, yes: bool, seconds: float) -> int:
     """Show unknown host keys, ask, and append those that a person believes. 3 when some host stays unknown."""
+    from agent.connect.ansible import remoting
     from agent.doctor import learn, parallel, unknown_keys
 
-    targets = [t for t in planner.select(selection) if t.platform == "linux"]
+    ours = ("linux", "windows")
+    targets = [t for t in planner.select(selection) if t.platform in ours and not remoting(t.settings)]
     if not targets:
         raise UsageError("the selection holds no host that is read over SSH.")
 
