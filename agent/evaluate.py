@@ -311,6 +311,8 @@ def decide(rule: Rule, view: View) -> Judgement:
             return _seal(Judgement(Verdict.NOT_APPLICABLE, reason))
         if truth is None:
             unknowns = rule.applies_when.explain(view, None).unknowns
+            if missing := _unlicensed(unknowns):
+                return _seal(Judgement(Verdict.NOT_APPLICABLE, missing))
             return _seal(Judgement(Verdict.UNKNOWN, _reasons(unknowns)))
     assert rule.check is not None  # noqa: S101 - manual rules never come here
     account = rule.check.explain(view, None)
@@ -319,6 +321,8 @@ def decide(rule: Rule, view: View) -> Judgement:
     expected = rule.check.expected
     if account.truth is NA:
         return _seal(Judgement(Verdict.NOT_APPLICABLE, "nothing here to judge", expected, observed))
+    if account.truth is None and (missing := _unlicensed(account.unknowns)):
+        return _seal(Judgement(Verdict.NOT_APPLICABLE, missing, expected))
     if account.truth is None:
         # what surely fails is worth naming, though the whole is unknown
         return _seal(
@@ -342,6 +346,13 @@ def decide(rule: Rule, view: View) -> Judgement:
         ),
         pinned,
     )
+
+
+def _unlicensed(unknowns: Sequence[Unknown]) -> str:
+    """A reason when everything that could not be read is known not to be licensed; else empty."""
+    if not unknowns or any(u.reason is not Reason.NOT_LICENSED for u in unknowns):
+        return ""
+    return f"not licensed: {', '.join(dict.fromkeys(u.detail for u in unknowns))}"
 
 
 def _reasons(unknowns: Sequence[Unknown]) -> str:

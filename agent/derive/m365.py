@@ -23,6 +23,7 @@ ADMIN = Record(
         "enabled": Field(BOOL),
         "guest": Field(BOOL),
         "synced": Field(BOOL, "comes from an on-premises directory"),
+        "anchored": Field(BOOL, "holds an anchor by which an on-premises account could take it over"),
     },
     key="id",
     label="upn",
@@ -82,7 +83,7 @@ def admins(view: View) -> Any:
                 "roles": sorted(PRIVILEGED[r] for r in has),
                 "global_administrator": GLOBAL in has,
                 "break_glass": person in emergency,
-                **{name: user.get(name, unseen) for name in ("enabled", "guest", "synced")},
+                **{name: user.get(name, unseen) for name in ("enabled", "guest", "synced", "anchored")},
             }
         )
     return Partial(tuple(out), why) if why else out

@@ -23,7 +23,7 @@ from agent.facts.m365 import (
 from agent.facts.m365.asking import ODD, Asking
 from agent.facts.m365.protocol import Answer, Graph, Request, Tenant
 from agent.facts.m365.source import KEYED, SKUS, SOURCES, Answers, Source
-from agent.facts.m365.tenant import PLATFORM, licences_of
+from agent.facts.m365.tenant import PLATFORM, confirmed, licences_of
 from agent.facts.protocol import Collected, Limits, PlanStep
 from agent.facttypes import REGISTRY, FactError, split_reference
 from agent.model import Partial, Reading, Reason, TargetState, Unknown
@@ -79,6 +79,7 @@ def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collec
     sources = {name: source_of(name) for name in wanted}
     answers = Asking(connection).run(sources.values())
     licences = licences_of(answers) if SKUS in answers else Unknown(Reason.NOT_COLLECTED)
+    answers = {ask: confirmed(answer, licences) for ask, answer in answers.items()}
     facts = {name: Reading(_parse(source, answers, licences)) for name, source in sources.items()}
     answers.clear()  # of a large tenant they are most of the memory, and shaping makes a copy of the facts
     missed = sorted(name for name, reading in facts.items() if _troubled(reading.value))

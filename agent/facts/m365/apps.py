@@ -33,7 +33,7 @@ fact(
                 "audience": Field(
                     Enum(("AzureADMyOrg", "AzureADMultipleOrgs", "AzureADandPersonalMicrosoftAccount"), False)
                 ),
-                "plain_redirects": Field(INT, "redirect addresses that are neither https nor this machine"),
+                "plain_redirects": Field(INT, "redirect addresses in plain text or with a wildcard"),
             },
             key="id",
             label="name",
@@ -47,7 +47,8 @@ fact(
 
 def _plain(body: Json) -> int:
     addresses = at(body, "web", "redirectUris") or []
-    return sum(not str(a).lower().startswith(("https://", "http://localhost", "http://127.0.0.1")) for a in addresses)
+    fine = ("https://", "http://localhost", "http://127.0.0.1")
+    return sum(not str(a).lower().startswith(fine) or "*" in str(a) for a in addresses)
 
 
 SOURCES["applications"] = Source(

@@ -64,6 +64,28 @@ def _device(body: Json) -> dict[str, Any]:
     }
 
 
+DEVICES = Request(
+    "/deviceManagement/managedDevices",
+    "DeviceManagementManagedDevices.Read.All",
+    (
+        "id",
+        "deviceName",
+        "operatingSystem",
+        "osVersion",
+        "serialNumber",
+        "azureADDeviceId",
+        "userPrincipalName",
+        "userId",
+        "enrolledDateTime",
+        "lastSyncDateTime",
+        "complianceState",
+        "isEncrypted",
+        "jailBroken",
+        "managedDeviceOwnerType",
+    ),
+    top=500,
+)
+
 simple(
     "managed_devices",
     ListOf(
@@ -94,27 +116,7 @@ simple(
         ),
         claims="device",
     ),
-    Request(
-        "/deviceManagement/managedDevices",
-        "DeviceManagementManagedDevices.Read.All",
-        (
-            "id",
-            "deviceName",
-            "operatingSystem",
-            "osVersion",
-            "serialNumber",
-            "azureADDeviceId",
-            "userPrincipalName",
-            "userId",
-            "enrolledDateTime",
-            "lastSyncDateTime",
-            "complianceState",
-            "isEncrypted",
-            "jailBroken",
-            "managedDeviceOwnerType",
-        ),
-        top=500,
-    ),
+    DEVICES,
     _device,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.facts.m365.devices import reaches
+from agent.facts.m365.devices import DEVICES, reaches
 from agent.facts.m365.protocol import Request
 from agent.facts.m365.source import SOURCES, Answers, Ask, Source
 from agent.facts.m365.tenant import PLATFORM, simple
@@ -231,7 +231,7 @@ simple(
 )
 
 # One request for each Windows device: only where the trust has switched that on.
-_LIST = Request("/deviceManagement/managedDevices", _DEVICES, ("id", "deviceName", "operatingSystem"), top=500)
+_LIST = DEVICES
 
 
 def _state_of(device: str) -> Request:

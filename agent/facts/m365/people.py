@@ -35,6 +35,7 @@ _USERS = Request(
     "/users",
     "User.Read.All",
     ("id", "userPrincipalName", "accountEnabled", "userType", "createdDateTime", "onPremisesSyncEnabled",
+     "onPremisesImmutableId",
      "externalUserState", "externalUserStateChangeDateTime", "assignedLicenses", "passwordPolicies",
      "lastPasswordChangeDateTime", "employeeLeaveDateTime", "ageGroup", "showInAddressList"),
     top=999,
@@ -66,6 +67,7 @@ fact(
                     TIME, "last sign-in, or the day it was made when there was none", True, volatile=True
                 ),
                 "synced": Field(BOOL, "comes from an on-premises directory"),
+                "anchored": Field(BOOL, "holds an anchor by which an on-premises account could take it over"),
                 "invitation": Field(STR, "state of a guest's invitation", may_be_absent=True),
                 "invitation_changed": Field(TIME, may_be_absent=True),
                 "licences": Field(INT, "how many licences it holds"),
@@ -131,6 +133,7 @@ def _users(answers: Answers, _: Any) -> Any:
             "synced": synced is True
             if not isinstance(synced := maybe(body, "onPremisesSyncEnabled", kind=bool), Unknown)
             else synced,
+            "anchored": bool(at(body, "onPremisesImmutableId")),
             "invitation": maybe(body, "externalUserState"),
             "invitation_changed": moment(body, "externalUserStateChangeDateTime"),
             "licences": len(licences) if isinstance(licences, list) else 0,

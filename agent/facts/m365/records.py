@@ -60,13 +60,11 @@ def _score(body: Json) -> dict[str, Any]:
 
 simple(
     "secure_score",
-    ListOf(
-        Record(
-            {
-                "percent": Field(FLOAT, "of what could be had", volatile=True),
-                "day": Field(TIME, may_be_absent=True, volatile=True),
-            }
-        )
+    Record(
+        {
+            "percent": Field(FLOAT, "of what could be had", volatile=True),
+            "day": Field(TIME, may_be_absent=True, volatile=True),
+        }
     ),
     Request("/security/secureScores", "SecurityEvents.Read.All", top=1, first=True),
     _score,

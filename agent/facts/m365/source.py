@@ -45,7 +45,7 @@ SKUS = Request("/subscribedSkus", "LicenseAssignment.Read.All")
 
 def lacks(licences: Any, plan: str) -> bool:
     """Whether it is known that the tenant has no such plan."""
-    return isinstance(licences, list) and plan not in licences
+    return bool(plan) and isinstance(licences, list) and plan not in licences
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.facts.m365.protocol import Request
-from agent.facts.m365.source import SKUS, SOURCES, Answers, Source
+from agent.facts.m365.protocol import Answer, Request
+from agent.facts.m365.source import SKUS, SOURCES, Answers, Source, lacks
 from agent.facts.m365.values import Json, at, guid, listed, maybe, moment, need, objects, single, words
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, FactType, Field, ListOf, Record, fact
 from agent.model import Reason, Unknown
@@ -39,6 +39,8 @@ def licences_of(answers: Answers) -> Any:
         if sku.get("capabilityStatus") in _LIVE:
             names = [str(p.get("servicePlanName")) for p in plans if p.get("provisioningStatus") != "Disabled"]
             found.update(short for name in names for short in _PLANS.get(name, ()))
+            if any(name.startswith("SHAREPOINT") and not name.startswith("SHAREPOINTWAC") for name in names):
+                found.add("sharepoint")  # many plans by that name; WAC is Office in the browser
     return sorted(found)
 
 
@@ -55,9 +57,31 @@ fact(
     PLATFORM,
     source=str(SKUS),
     rights=(SKUS.permission,),
-    doc="Plans in force: entra_p1, entra_p2, intune.",
+    doc="Plans in force: entra_p1, entra_p2, intune, sharepoint.",
 )
 SOURCES["licences"] = Source((SKUS,), lambda _, licences: licences, licences=True)
+
+_REFUSALS = {
+    "Entra ID P1": "entra_p1",
+    "Entra ID P2": "entra_p2",
+    "Intune": "intune",
+    "SharePoint": "sharepoint",
+    "": "entra_p2",  # refusals that name no plan come from the services of the largest one
+}
+
+
+def confirmed(answer: Answer, licences: Any) -> Answer:
+    """An answer in which "not licensed" is kept only where the licences say so too.
+
+    Graph says it now and then of tenants that have the licence, when the app cannot read their state.
+    """
+    why = answer.unknown
+    if why is None or why.reason is not Reason.NOT_LICENSED or lacks(licences, _REFUSALS.get(why.detail, "")):
+        return answer
+    what = why.detail or "a licence"
+    lost = Unknown(Reason.UNREADABLE, f"Graph says that {what} is missing, which the licences do not confirm")
+    return Answer(lost, answer.request_ids)
+
 
 simple(
     "security_defaults",
