@@ -120,7 +120,8 @@ It feeds: {", ".join(facts)}. To take it back, delete that file and the account.
 
 
 def _directory(job: Job, notes: list[str]) -> Iterator[tuple[str, str]]:
-    from agent.facts.ad.collect import FACTS, SEARCHES
+    from agent.facts.ad.collect import FACTS
+    from agent.facts.ad.searches import SEARCHES
 
     target = job.target
     bind = str(target.settings.get("bind") or "")
@@ -132,15 +133,20 @@ def _directory(job: Job, notes: list[str]) -> Iterator[tuple[str, str]]:
         s = SEARCHES[search]
         base = _base(s.base)
         grants = "LCRPLO" if s.scope == "one" or not s.attributes() else ""
-        if "Password Settings Container" in s.base:
-            closed.append(f'Grant {base} "${{account}}:LCRPLO" "/I:T"')
-        elif grants:
+        if search in _CLOSED:
+            closed += [f'Grant {_base(place)} "${{account}}:{what}" "{how}"' for place, what, how in _CLOSED[search]]
+        if search in ("password_policies", "deleted", "recovery_keys"):
+            continue
+        if grants:
             narrow.append(f'Grant {base} "${{account}}:{grants}" "/I:T"')
         else:
             scope = "/I:S" if s.scope == "sub" else "/I:T"
-            kind = {"users": ";user", "computers": ";computer", "groups": ";group", "ous": ";organizationalUnit"}
+            kind = {"users": ";user", "computers": ";computer", "groups": ";group"}
             for attribute in s.attributes():
                 if attribute.lower() in ("objectclass", "distinguishedname"):
+                    continue
+                if attribute == "nTSecurityDescriptor":
+                    narrow.append(f'Grant {base} "${{account}}:RC" "{scope}"')
                     continue
                 # without ;class dsacls grants on the object itself
                 narrow.append(f'Grant {base} "${{account}}:RP;{attribute}{kind.get(search, "")}" "{scope}"')
@@ -171,9 +177,25 @@ It feeds: {", ".join(n for n in job.wanted if n in FACTS)}. `.\\{name} -Remove` 
 """)
 
 
+# What ordinary accounts may not read, by search: (place, rights, reach). That a key is there is read from its class
+# alone; no right to the key itself is given.
+_CLOSED = {
+    "password_policies": (("CN=Password Settings Container,CN=System,{domain}", "LCRPLO", "/I:T"),),
+    "deleted": (("CN=Deleted Objects,{domain}", "LCRP", "/I:T"),),
+    "recovery_keys": (("{domain}", "RP;objectClass;msFVE-RecoveryInformation", "/I:S"),),
+    "configuration": (
+        ("CN=Group Key Distribution Service,CN=Services,{config}", "LC", "/I:T"),
+        ("CN=Group Key Distribution Service,CN=Services,{config}", "RP;objectClass;msKds-ProvRootKey", "/I:S"),
+    ),
+    "system": (("CN=MicrosoftDNS,CN=System,{domain}", "LCRPRC", "/I:T"),),
+}
+
+
 def _base(text: str) -> str:
     """A search's base as a PowerShell expression."""
-    return '"' + text.replace("{domain}", "$domain").replace("{config}", "$config").replace("{schema}", "$schema") + '"'
+    for name in ("domain", "config", "schema", "root"):
+        text = text.replace("{" + name + "}", "$" + name)
+    return f'"{text}"'
 
 
 _POWERSHELL_AD = """\
@@ -186,6 +208,7 @@ $account = {account}
 $domain = {base}
 $config = (Get-ADRootDSE).configurationNamingContext
 $schema = (Get-ADRootDSE).schemaNamingContext
+$root = (Get-ADRootDSE).rootDomainNamingContext
 if ($account -like '*@*') {{
     # dsacls wants DOMAIN\\name
     $user = Get-ADUser -Filter {{ UserPrincipalName -eq $account }}
@@ -199,7 +222,8 @@ function Grant([string]$base, [string]$what, [string]$scope) {{
     if ($LASTEXITCODE -ne 0) {{ Write-Warning "dsacls refused: $base $what" }}
 }}
 
-# What ordinary accounts may not read by default.
+# What ordinary accounts may not read by default. CN=Deleted Objects belongs to the system until somebody takes it:
+# where dsacls refuses it, run dsacls "CN=Deleted Objects,$domain" /takeownership first.
 {closed}
 
 # What they may, unless the domain has been locked down: only with -LockedDown (or -Remove).

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agent.connect.ldap_probe import behaviour
 from agent.connect.ldap_search import Searcher, clean
 from agent.connect.ldap_tls import TlsSocket
 from agent.errors import Broken, CredentialRefused, IdentityError, TargetError, Unreachable
-from agent.facts.ad.directory import Directory, Entry, Found
+from agent.facts.ad.directory import Behaviour, Directory, Entry, Found
 from agent.facts.protocol import Limits
 from agent.model import Target
 
@@ -38,6 +39,9 @@ SD_FLAGS = ("1.2.840.113556.1.4.801", False, b"\x30\x03\x02\x01\x07")
 """LDAP_SERVER_SD_FLAGS_OID (MS-ADTS 3.1.1.3.4.1.11): owner, group and DACL, without the SACL, which takes a right.
 
 Not critical: a server that does not know it shows no descriptor, which is unknown, instead of refusing the search."""
+
+SHOW_DELETED = ("1.2.840.113556.1.4.417", True, None)
+"""LDAP_SERVER_SHOW_DELETED_OID (MS-ADTS 3.1.1.3.4.1.14)."""
 
 # Sub-codes of a refused bind (MS-ADTS 3.1.1.5.1.3 gives the form; the numbers are Windows' logon errors in hex).
 REFUSALS = {
@@ -111,6 +115,8 @@ class _Link:
 
     def __init__(self, url: str, settings: Mapping[str, Any], password: str, limits: Limits, ends: float) -> None:
         self.server = clean(url)
+        self._url, self._ca_file = url, settings.get("ca_file")
+        self._behaviour: Behaviour | None = None
         self._ends = ends
         self._timer = threading.Timer(max(0.1, ends - time.monotonic()), self._cut)
         self._timer.daemon = True
@@ -290,6 +296,12 @@ class _Link:
         """One whole search, see `Directory.search`. After the connection is lost every search is unknown."""
         return self._searcher.search(base, filter, attributes, scope, security, take)
 
+    def behaviour(self, base: str) -> Behaviour:
+        """How the server treats strangers; tried once, over connections of its own."""
+        if self._behaviour is None:
+            self._behaviour = behaviour(self._url, self._context(self._ca_file), base)
+        return self._behaviour
+
     def _encode(
         self, base: str, filter: str, attributes: Sequence[str], scope: str, security: bool, cookie: bytes
     ) -> tuple[int, bytes]:
@@ -301,13 +313,14 @@ class _Link:
         from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
         from ldap3.utils.asn1 import encode  # type: ignore[attr-defined, unused-ignore]
 
-        reach = {"base": BASE, "one": LEVEL, "sub": SUBTREE}[scope]
+        reach = {"base": BASE, "one": LEVEL, "sub": SUBTREE, "deleted": SUBTREE}[scope]
         asked = list(attributes) or ["1.1"]
         request = search_operation(base, filter, reach, "NEVER", asked, 0, 0, False, False, True)
         number = int(self._conn.server.next_message_id())
         message = LDAPMessage()
         message["messageID"] = MessageID(number)
         message["protocolOp"] = ProtocolOp().setComponentByName("searchRequest", request)
-        controls = [SD_FLAGS] if security else []
+        controls: list[tuple[str, bool, bytes | None]] = [SD_FLAGS] if security else []
+        controls += [SHOW_DELETED] if scope == "deleted" else []
         message["controls"] = build_controls_list([*controls, paged_search_control(False, PAGE, cookie or None)])
         return number, encode(message)

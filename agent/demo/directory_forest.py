@@ -56,6 +56,11 @@ def gpo_link(domain: DomainBuilder, guid: str, options: int = 0) -> str:
     return f"[LDAP://cn={guid},cn=policies,cn=system,{domain.base};{options}]"
 
 
+def role_holder(domain: DomainBuilder) -> str:
+    """The one server that holds all five roles, as their objects name it."""
+    return f"CN=NTDS Settings,CN=DC1,CN=Servers,CN=Northfield,CN=Sites,{domain.config}"
+
+
 def add_domain(domain: DomainBuilder) -> None:
     """The domain object, its containers, built-in accounts and groups, and two domain controllers."""
     base = domain.base
@@ -69,6 +74,9 @@ def add_domain(domain: DomainBuilder) -> None:
         f"<ftimeLastOriginatingChange>{domain.now:%Y-%m-%d}T00:05:00Z</ftimeLastOriginatingChange>"
         "</DS_REPL_ATTR_META_DATA>"
     )
+    # Seconds since 1601 in an entry of replication data, by MS-DRSR 5.165: dSASignature is written by every backup.
+    signed = int(domain.now.timestamp()) + 11_644_473_600
+    stamped = struct.pack("<IIII", 1, 0, 1, 0) + struct.pack("<IIQ16sQQ", 0x2004A, 41, signed, bytes(16), 1, 1)
     domain.add(
         base,
         "domainDNS",
@@ -89,6 +97,8 @@ def add_domain(domain: DomainBuilder) -> None:
             f"B:32:{_COMPUTERS_GUID}:CN=Computers,{base}",
         ],
         msDS_ReplAttributeMetaData=backup,
+        replPropertyMetaData=stamped,
+        fSMORoleOwner=role_holder(domain),
         nTSecurityDescriptor=domain.protection(*replicate),
     )
     domain.plant("short-minimum-password", base)
@@ -109,6 +119,7 @@ def add_domain(domain: DomainBuilder) -> None:
         )  # fmt: skip
     for name in ("Domain Admins", "Enterprise Admins"):
         domain.append(f"CN=Administrators,CN=Builtin,{base}", "member", f"CN={name},CN=Users,{base}")
+    domain.add(f"CN=Infrastructure,{base}", "infrastructureUpdate", fSMORoleOwner=role_holder(domain))
     members = domain.add(
         f"CN=S-1-5-11,CN=ForeignSecurityPrincipals,{base}", "foreignSecurityPrincipal",
         objectSid=sid_bytes(AUTHENTICATED),
@@ -146,6 +157,7 @@ def add_system(domain: DomainBuilder, auditor: str) -> None:
     system = f"CN=System,{domain.base}"
     domain.add(f"CN=AdminSDHolder,{system}", "container", nTSecurityDescriptor=domain.protection(protected=True))
     domain.add(f"CN=Policies,{system}", "container", nTSecurityDescriptor=domain.protection())
+    domain.add(f"CN=RID Manager$,{system}", "rIDManager", fSMORoleOwner=role_holder(domain))
     policies = {
         _DOMAIN_GPO: "Default Domain Policy",
         _CONTROLLERS_GPO: "Default Domain Controllers Policy",
@@ -187,6 +199,7 @@ def add_configuration(domain: DomainBuilder, suffixes: list[str]) -> None:
     services = domain.add(f"CN=Services,{config}", "container")
     partitions = domain.add(
         f"CN=Partitions,{config}", "crossRefContainer", uPNSuffixes=suffixes, msDS_Behavior_Version=7,
+        fSMORoleOwner=role_holder(domain),
         msDS_EnabledFeature=(
             f"CN=Recycle Bin Feature,CN=Optional Features,CN=Directory Service,CN=Windows NT,CN=Services,{config}"
         ),
@@ -243,30 +256,37 @@ def _add_pki(domain: DomainBuilder, services: str) -> None:
 
 
 def add_dns(domain: DomainBuilder) -> None:
-    """The partition of DNS zones: one zone with secure updates and ageing on."""
-    zones = domain.add(f"DC=DomainDnsZones,{domain.base}", "domainDNS")
-    dns = domain.add(f"CN=MicrosoftDNS,{zones}", "container", nTSecurityDescriptor=domain.protection())
-    domain.add(
-        f"DC=ad.northfield.example,{dns}",
-        "dnsZone",
-        # MS-DNSP 2.3.2.1: type, allow updates (2 secure), ageing on
-        dNSProperty=[
-            _zone_property(0x01, b"\x01\0\0\0"),
-            _zone_property(0x02, b"\x02"),
-            _zone_property(0x40, b"\x01\0\0\0"),
-        ],
-        nTSecurityDescriptor=domain.protection(Ace(SYSTEM, CONTROL_ACCESS, flags=INHERIT)),
-    )
+    """The partitions of DNS zones, each with a zone of secure updates and ageing on, and the place before those."""
+    for part, zone in (("Domain", "ad.northfield.example"), ("Forest", "_msdcs.ad.northfield.example")):
+        zones = domain.add(f"DC={part}DnsZones,{domain.base}", "domainDNS")
+        dns = domain.add(f"CN=MicrosoftDNS,{zones}", "container", nTSecurityDescriptor=domain.protection())
+        domain.add(
+            f"DC={zone},{dns}",
+            "dnsZone",
+            # MS-DNSP 2.3.2.1: type, allow updates (2 secure), ageing on
+            dNSProperty=[
+                _zone_property(0x01, b"\x01\0\0\0"),
+                _zone_property(0x02, b"\x02"),
+                _zone_property(0x40, b"\x01\0\0\0"),
+            ],
+            nTSecurityDescriptor=domain.protection(Ace(SYSTEM, CONTROL_ACCESS, flags=INHERIT)),
+        )
+    domain.add(f"CN=MicrosoftDNS,CN=System,{domain.base}", "container", nTSecurityDescriptor=domain.protection())
 
 
 def _zone_property(number: int, data: bytes) -> bytes:
     return struct.pack("<IIIII", len(data), 1, 0, 1, number) + data + b"\0"
 
 
+def _schema_guid(oid: str) -> bytes:
+    """Made up, but always the same for the same attribute or class."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, oid).bytes_le
+
+
 def add_schema(domain: DomainBuilder) -> None:
     """The schema partition: each attribute and class as an object, and all of them in CN=Aggregate."""
     schema = active_directory_schema()
-    domain.add(domain.schema, "dMD", objectVersion=88)
+    domain.add(domain.schema, "dMD", objectVersion=88, fSMORoleOwner=role_holder(domain))
     seen = set()
     for kind in schema.attributes.values():
         if kind.name in seen:
@@ -274,11 +294,23 @@ def add_schema(domain: DomainBuilder) -> None:
         seen.add(kind.name)
         domain.add(
             f"CN={kind.name},{domain.schema}", "attributeSchema", lDAPDisplayName=kind.name, attributeID=kind.oid,
-            isSingleValued="TRUE" if kind.single else "FALSE",
+            isSingleValued="TRUE" if kind.single else "FALSE", schemaIDGUID=_schema_guid(kind.oid),
         )  # fmt: skip
     for name, oid in schema.classes.values():
         if name not in seen:
-            domain.add(f"CN={name},{domain.schema}", "classSchema", lDAPDisplayName=name, governsID=oid)
+            domain.add(
+                f"CN={name},{domain.schema}",
+                "classSchema",
+                lDAPDisplayName=name,
+                governsID=oid,
+                schemaIDGUID=_schema_guid(oid),
+            )
         else:  # an attribute has the same name, and so the same place
-            domain.add(f"CN={name}-Class,{domain.schema}", "classSchema", lDAPDisplayName=name, governsID=oid)
+            domain.add(
+                f"CN={name}-Class,{domain.schema}",
+                "classSchema",
+                lDAPDisplayName=name,
+                governsID=oid,
+                schemaIDGUID=_schema_guid(oid),
+            )
     domain.add(f"CN=Aggregate,{domain.schema}", "subSchema", schema.definitions)

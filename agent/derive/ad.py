@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent import dn as names
-from agent.derive import View
+from agent.derive import View, as_items
 from agent.derive.places import base_dn, named, school_units, seen_units
 from agent.facttypes import BOOL, INT, STR, TIME, Field, ListOf, Record, derived
 from agent.model import Partial, Reason, School, Unknown
@@ -23,12 +23,15 @@ ACCOUNT = Record(
         "enabled": Field(BOOL, "may sign in"),
         "password_never_expires": Field(BOOL, "password never expires"),
         "has_mail": Field(BOOL, "has an e-mail address"),
+        "mail_is_login": Field(BOOL, "e-mail and sign-in name are the same; absent: one of them is missing", True),
+        "admin_count": Field(BOOL, "marked as an administrator, now or once"),
         "last_logon": Field(TIME, "last sign-in; absent: never", True),
     },
     "sid",
     "name",
 )
 OBJECT = Record(_SEEN, "sid", "name")
+GROUP = Record({**_SEEN, "empty": Field(BOOL, "nobody is a direct member, primary groups aside")}, "sid", "name")
 DEFAULTS = Record({"users": Field(STR, "distinguished name"), "computers": Field(STR, "distinguished name")})
 
 
@@ -63,10 +66,24 @@ def school_users(view: View) -> Any:
     return _below(view, "users", "schools_ou", ACCOUNT)
 
 
-@derived("school_groups", ListOf(OBJECT, "dn"), "ad", reads=("groups", "ous", "domain"), parameters=("schools_ou",))
+@derived("school_groups", ListOf(GROUP, "dn"), "ad", reads=("groups", "ous", "domain"), parameters=("schools_ou",))
 def school_groups(view: View) -> Any:
     """Groups in the OUs of schools."""
-    return _below(view, "groups", "schools_ou", OBJECT)
+    found = _below(view, "groups", "schools_ou", Record({**_SEEN, "members": Field(ListOf(STR))}))
+    items, why = as_items(found)
+    if isinstance(found, Unknown):
+        return found
+    out = [g if isinstance(g, Unknown) else {**_without_members(g), "empty": _empty(g)} for g in items]
+    return _list(out, why)
+
+
+def _without_members(group: dict[str, Any]) -> dict[str, Any]:
+    return {k: x for k, x in group.items() if k != "members"}
+
+
+def _empty(group: dict[str, Any]) -> bool | Unknown:
+    members, why = as_items(group.get("members", Unknown(Reason.NOT_COLLECTED, "members")))
+    return False if members else why if why is not None else True
 
 
 @derived(

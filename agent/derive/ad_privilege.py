@@ -89,7 +89,8 @@ class Web:
         self.why = self.why or why
 
 
-def _web(view: View) -> Web:
+def web_of(view: View) -> Web:
+    """Groups and accounts of one view, with the first reason why somebody may be missing."""
     web = Web()
     domain = view.get("domain")
     base = domain.get("dn") if isinstance(domain, dict) else None
@@ -113,7 +114,7 @@ def _web(view: View) -> Web:
     return web
 
 
-def _reach(web: Web, top: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def reach(web: Web, top: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Everybody in a group, nested ones too → (dn, names of the groups on the way). Circles end by themselves."""
     todo: deque[tuple[Mapping[str, Any], tuple[str, ...]]] = deque([(top, (str(top.get("name")),))])
     done = {str(top.get("dn")).lower()}
@@ -165,12 +166,12 @@ def _elsewhere(web: Web, place: str, holder: str) -> dict[str, Any] | None:
 
 def _members(view: View, wanted: Mapping[str, str | int]) -> Any:
     """One record for each account that is in any of the `wanted` groups."""
-    web = _web(view)
+    web = web_of(view)
     protectors = web.group(PROTECTED_USERS)
     protected: set[str] | Unknown
     if protectors is not None:
         own = Web(web.groups, web.accounts, web.primary, web.base)
-        protected = {place.lower() for place, _ in _reach(own, protectors)}
+        protected = {place.lower() for place, _ in reach(own, protectors)}
         if own.why is not None:
             protected = own.why
     else:  # the group came with Windows Server 2012 R2
@@ -181,7 +182,7 @@ def _members(view: View, wanted: Mapping[str, str | int]) -> Any:
         if top is None:
             web.doubt(Unknown(Reason.PERMISSION, f"see the group {word.replace('_', ' ')}"))
             continue
-        for place, way in _reach(web, top):
+        for place, way in reach(web, top):
             low = place.lower()
             if low in web.groups:
                 continue
@@ -239,12 +240,12 @@ NESTED = Record(
 @derived("groups_in_domain_admins", ListOf(NESTED), "ad", reads=_READS)
 def groups_in_domain_admins(view: View) -> Any:
     """Groups that make their members Domain Admins."""
-    web = _web(view)
+    web = web_of(view)
     top = web.group(GROUPS["domain_admins"])
     if top is None:
         return Unknown(Reason.PERMISSION, "see the group Domain Admins")
     out = []
-    for place, way in _reach(web, top):
+    for place, way in reach(web, top):
         group = web.groups.get(place.lower())
         if group is not None:
             out.append({"sid": group.get("sid"), "dn": place, "name": group.get("name"), "through": " > ".join(way)})

@@ -21,8 +21,8 @@ from agent.baseline import load_policy
 from agent.collect import module
 from agent.connect.ldap import open_ldap
 from agent.errors import SpiritlevelError
-from agent.facts.ad.collect import SEARCHES
 from agent.facts.ad.directory import Directory
+from agent.facts.ad.searches import SEARCHES
 from agent.facts.protocol import Limits
 from agent.model import Kind, Target, TargetState
 from agent.plan import Planner, Selection

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from agent.baseline import Policy, load_policy
 
 HERE = Path(__file__).resolve().parent
-WHOLE = ("linux", "windows", "tenant")  # lists whose rows have a control each, or a lasting reason why none can be
+WHOLE = ("linux", "windows", "tenant", "directory")  # lists with a control, or a lasting reason, for each row
 LATER = {"switch": "the collector for switches"}
 SENTENCE = re.compile(r"\S+(?: \S+){3,}\.")
 

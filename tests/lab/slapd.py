@@ -26,8 +26,8 @@ from typing import Any, ClassVar, Self
 
 from agent.demo.certs import issue, make_ca
 from agent.demo.descriptors import DELETE, DELETE_TREE, Ace, descriptor
-from agent.facts.ad.collect import SEARCHES
 from agent.facts.ad.reader import CONTEXTS
+from agent.facts.ad.searches import SEARCHES
 from tests.lab.hosts import LabError
 from tests.lab.slots import Slot
 

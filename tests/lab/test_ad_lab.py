@@ -26,7 +26,16 @@ ROWS = Path(__file__).resolve().parent.parent / "coverage" / "rows.yml"
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 # Rows whose objects an ordinary account cannot see on a domain controller with Windows' own permissions.
-HIDDEN_FROM_ORDINARY = {"DIR-PWD-007", "DIR-PWD-008", "DIR-PWD-009", "DIR-PWD-010"}
+HIDDEN_FROM_ORDINARY = {
+    *("DIR-PWD-007", "DIR-PWD-008", "DIR-PWD-009", "DIR-PWD-010", "DIR-PWD-011"),  # password settings objects
+    "DIR-ACC-014",  # passwords in Unix attributes
+    "DIR-CMP-014",  # recovery keys
+    "DIR-DOM-012",  # the root key
+    "DIR-STD-015",  # what was deleted
+}
+# One of its containers is hidden: what is seen fails all the same, with fewer offenders.
+PARTLY_HIDDEN = "ad.account-creators"
+NOT_TRIED_ON_SAMBA = {"ad.channel-binding/None"}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +81,7 @@ def test_the_administrator_sees_exactly_what_was_planted(samba_lab: SambaLab, as
         f"{f.control}/{f.school}": f.reason for fs in findings.values() for f in fs if f.verdict is Verdict.UNKNOWN
     }
     # WIL is in the baseline and has no OU: whether it is gone or hidden, nobody can call its accounts clean.
-    assert all(key.endswith("/wil") for key in unsure), unsure
+    assert all(key.endswith("/wil") for key in unsure.keys() - NOT_TRIED_ON_SAMBA), unsure
 
 
 def test_an_ordinary_account_differs_only_by_unknowns(
@@ -88,6 +97,9 @@ def test_an_ordinary_account_differs_only_by_unknowns(
                 hidden.add(control)
                 assert "permission missing" in part.reason
                 assert {o.label for o in part.offenders} <= {o.label for o in full.offenders}
+            elif full.control == PARTLY_HIDDEN:
+                assert part.verdict is full.verdict is Verdict.FAIL
+                assert set(part.offenders) < set(full.offenders)
             else:
                 assert (full.verdict, full.offenders) == (part.verdict, part.offenders)
     assert hidden == {c for row, controls in rows() if row in HIDDEN_FROM_ORDINARY for c in controls}
@@ -96,17 +108,29 @@ def test_an_ordinary_account_differs_only_by_unknowns(
 def test_what_is_read_is_known(as_administrator: Collected, as_ordinary: Collected) -> None:
     """On a domain controller with Windows' own permissions no field of a person or computer is unknown."""
     for collected in (as_administrator, as_ordinary):
-        for name in ("domain", "users", "computers", "groups", "ous", "gpos", "trusts"):
+        for name in (
+            "domain",
+            "users",
+            "computers",
+            "groups",
+            "ous",
+            "gpos",
+            "trusts",
+            "certificate_templates",
+            "dns_zones",
+        ):
             value = collected.facts[name].value
             assert not isinstance(value, Unknown | Partial), (name, value)
             for item in value if isinstance(value, list) else [value]:
-                assert [f for f, v in item.items() if isinstance(v, Unknown | Partial)] == []
+                unknown = {f for f, v in item.items() if isinstance(v, Unknown | Partial)}
+                assert unknown <= {"key_credentials"}  # of which the schema of this directory knows nothing
 
 
 def test_no_secret_is_kept(as_administrator: Collected) -> None:
     text = str({n: r.value for n, r in as_administrator.facts.items()})
     assert "Summer2019" not in text
     assert "x1y2" not in text
+    assert "000000-000000" not in text
 
 
 def test_a_hidden_school_is_not_clean(samba_lab: SambaLab) -> None:
@@ -156,7 +180,7 @@ def test_both_ways_of_tls_work(samba_lab: SambaLab, start_tls: bool) -> None:
     changed = Target(whole.name, whole.kind, whole.platform, None, {**whole.settings, "url": url})
     with open_ldap(changed, {"env:LAB": samba_lab.scan_password}.__getitem__, Limits()) as directory:
         found = directory.search(samba_lab.base_dn, "(objectClass=domainDNS)", ["minPwdLength"], scope="base")
-    assert [e.attributes["minpwdlength"] for e in found.entries] == [[b"7"]]
+    assert [list(e.attributes["minpwdlength"]) for e in found.entries] == [[b"7"]]
 
 
 def test_a_foreign_authority_is_refused(samba_lab: SambaLab) -> None:
@@ -182,4 +206,4 @@ def test_a_wrong_password_is_said_in_words(samba_lab: SambaLab) -> None:
 def test_the_plan_names_every_search() -> None:
     steps = ad.plan(list(ad.FACTS))
     assert {f for s in steps for f in s.feeds} == set(ad.FACTS)
-    assert not any("dwPwd" in s.what or "unixUserPassword" in s.what for s in steps)
+    assert not any("dwPwd" in s.what for s in steps)

@@ -11,7 +11,7 @@ from agent.claims import belongs
 from agent.derive import View, load_all
 from agent.derive.ad_privilege import GROUPS
 from agent.facts.ad import accounts, collect, domain
-from agent.facts.ad.directory import Entry, Found
+from agent.facts.ad.directory import Behaviour, Entry, Found
 from agent.facts.ad.row import Row
 from agent.facts.protocol import Limits
 from agent.model import Partial, Reading, Reason, School, Unknown
@@ -77,6 +77,10 @@ class Fake:
 
     def __init__(self, **by_filter: list[Entry]) -> None:
         self.by = by_filter
+
+    def behaviour(self, base: str) -> Behaviour:
+        none = Unknown(Reason.NOT_SUPPORTED, "it is only an example")
+        return Behaviour(none, none, none, none, none, none)
 
     def search(self, base: str, filter: str, attributes: Any, **more: Any) -> Found:
         if base == "":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 from agent import dn
+from agent.facts.ad import security
 from agent.facts.ad import values as v
 from agent.facts.ad.row import Row, Shape, Take
-from agent.facttypes import BOOL, INT, STR, TIME, ListOf
+from agent.facttypes import BOOL, INT, STR, TIME, Enum, ListOf
 from agent.model import Partial, Reason, Unknown
 
 UAC = "userAccountControl"
@@ -130,6 +131,24 @@ _ENABLED = _bit(0x2, "may sign in", on=False)
 _NO_PASSWORD = _bit(0x20, "may have an empty password whatever the policy says")
 _UNCONSTRAINED = _bit(0x80000, "trusted for unconstrained delegation")
 _TRANSITION = _bit(0x1000000, "may take on anybody's identity without their sign-in (protocol transition)")
+
+
+def _weak_mapping(row: Row) -> bool:
+    """A mapping by names alone can be matched by somebody else's certificate (Microsoft KB5014754)."""
+    mappings = [v.text(raw).upper() for raw in row.all("altSecurityIdentities", UAC)]
+    return any(m.startswith("X509:") and not m.startswith(_STRONG_MAPPINGS) and "<SR>" not in m for m in mappings)
+
+
+_STRONG_MAPPINGS = ("X509:<SKI>", "X509:<SHA1-PUKEY>")
+_WEAK_MAPPING = Take(
+    BOOL, "a certificate opens it that is only matched by names", ("altSecurityIdentities",), _weak_mapping
+)
+_KEY_CREDENTIALS = Take(
+    BOOL,
+    "a key (Windows Hello, a device, or an intruder's) opens it beside the password",
+    ("msDS-KeyCredentialLink",),
+    lambda r: bool(r.hidden("msDS-KeyCredentialLink")),
+)
 _DES_ONLY = Take(
     BOOL,
     "limited to the broken cipher DES",
@@ -176,6 +195,8 @@ USERS = Shape(
             lambda r: (raw := r.may("adminCount", UAC)) is not None and v.number(raw) == 1,
         ),
         "sid_history": _SID_HISTORY,
+        "weak_mapping": _WEAK_MAPPING,
+        "key_credentials": _KEY_CREDENTIALS,
         "has_mail": Take(
             BOOL, "has an e-mail address", ("mail",), lambda r: r.may("mail", "sAMAccountName") is not None
         ),
@@ -219,14 +240,6 @@ def _build(row: Row) -> int | None:
     return int(match[1]) if match else None
 
 
-def _laps(name: str, doc: str) -> Take:
-    def read(row: Row) -> str | None:
-        raw = row.may(name, UAC)
-        return None if raw is None else v.filetime(raw)
-
-    return Take(TIME, doc, (name,), read, True)
-
-
 LAPS = ("msLAPS-PasswordExpirationTime", "ms-Mcs-AdmPwdExpirationTime")
 
 
@@ -235,6 +248,14 @@ def _laps_managed(row: Row) -> bool:
     if not known:
         row.all(LAPS[0], UAC)  # says that the schema has neither
     return any(row.may(name, UAC) is not None for name in known)
+
+
+def _laps_expires(row: Row) -> str | None:
+    known = [name for name in LAPS if name.lower() not in row.lacks]
+    if not known:
+        row.all(LAPS[0], UAC)  # says that the schema has neither
+    found = (v.filetime(raw) for name in known if (raw := row.may(name, UAC)) is not None)
+    return next(found, None)
 
 
 COMPUTERS = Shape(
@@ -279,18 +300,65 @@ COMPUTERS = Shape(
         "laps_managed": Take(
             BOOL, "its local administrator password is kept by LAPS of either generation", LAPS, _laps_managed
         ),
-        "laps_expires": _laps(LAPS[0], "when Windows LAPS renews the password"),
-        "legacy_laps_expires": _laps(LAPS[1], "when the old LAPS renews the password"),
+        "laps_expires": Take(
+            TIME,
+            "when LAPS (Windows' own where it is in use, else the old one) renews the password; absent: not managed",
+            LAPS,
+            _laps_expires,
+            True,
+        ),
         "spns": _SPNS,
         "sid_history": _SID_HISTORY,
+        "weak_mapping": _WEAK_MAPPING,
+        "key_credentials": _KEY_CREDENTIALS,
     },
     "sid",
     "name",
     ("logonCount", "badPwdCount"),
 )
 
+# What the first part of objectCategory says of a managed service account.
+_KINDS = {
+    "ms-ds-group-managed-service-account": "group",
+    "ms-ds-managed-service-account": "standalone",
+    "ms-ds-delegated-managed-service-account": "delegated",
+}
+
+
+def _kind(row: Row) -> str:
+    return _KINDS.get(dn.first(v.text(row.must("objectCategory"))).lower(), "other")
+
+
+def _broad_readers(row: Row) -> bool:
+    return any(security.broad(s) for raw in row.hidden("msDS-GroupMSAMembership") for s in security.allowed(raw))
+
+
 SERVICE_ACCOUNTS = Shape(
-    {"sid": _SID, "dn": _DN, "name": _NAME, "enabled": _ENABLED, "primary_group": _PRIMARY}, "sid", "name"
+    {
+        "sid": _SID,
+        "dn": _DN,
+        "name": Take(STR, "name, without the $", ("sAMAccountName",), _host),
+        "enabled": _ENABLED,
+        "primary_group": _PRIMARY,
+        "kind": Take(
+            Enum(("group", "standalone", "delegated", "other")), "which kind it is", ("objectCategory",), _kind
+        ),
+        "broad_readers": Take(
+            BOOL,
+            "more or less everybody may fetch its password (a managed account of a group of servers)",
+            ("msDS-GroupMSAMembership",),
+            _broad_readers,
+        ),
+        "succeeds": Take(
+            BOOL,
+            "takes over the rights of another account (a delegated account)",
+            ("msDS-ManagedAccountPrecededByLink",),
+            lambda r: bool(r.all("msDS-ManagedAccountPrecededByLink", UAC)),
+        ),
+        "spns": _SPNS,
+    },
+    "sid",
+    "name",
 )
 
 

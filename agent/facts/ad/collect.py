@@ -1,4 +1,4 @@
-"""Which searches a directory is asked, and how their answers become facts."""
+"""The facts of a directory, what feeds each, and how they are read."""
 
 from __future__ import annotations
 
@@ -7,169 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.facts.ad import accounts, domain
+from agent.facts.ad import accounts, domain, lists, others, places, services
 from agent.facts.ad.directory import Directory
-from agent.facts.ad.reader import Reader, Search
-from agent.facts.ad.row import Row, Shape
+from agent.facts.ad.reader import Reader
+from agent.facts.ad.row import Shape
+from agent.facts.ad.searches import SEARCHES
 from agent.facts.protocol import Collected, Limits, PlanStep
-from agent.facttypes import STR, FactType, ListOf, fact
+from agent.facttypes import BOOL, STR, TIME, FactType, Field, ListOf, Record, fact
 from agent.model import Partial, Reading, Reason, TargetState, Unknown
 
 PLATFORM = "ad"
 _LOST = (Reason.UNREACHABLE, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE, Reason.THROTTLED)
-
-
-SEARCHES = {
-    "domain": Search("{domain}", "(objectClass=*)", (domain.DOMAIN,)),
-    "partitions": Search(
-        "CN=Partitions,{config}", "(objectClass=*)", (domain.FOREST, domain.RECYCLE), extra=("uPNSuffixes",)
-    ),
-    "schema": Search("{schema}", "(objectClass=*)", (domain.SCHEMA,)),
-    "directory_service": Search(
-        "CN=Directory Service,CN=Windows NT,CN=Services,{config}", "(objectClass=*)", (domain.DIRECTORY_SERVICE,)
-    ),
-    "users": Search(
-        "{domain}",
-        "(&(objectCategory=person)(objectClass=user))",
-        (accounts.USERS,),
-        "sub",
-        sort=lambda row: accounts.USERS if _is_person(row) else None,
-    ),
-    "computers": Search(
-        "{domain}",
-        "(objectClass=computer)",
-        (accounts.COMPUTERS, accounts.SERVICE_ACCOUNTS),
-        "sub",
-        extra=("objectCategory",),
-        sort=lambda row: accounts.COMPUTERS if _is_computer(row) else accounts.SERVICE_ACCOUNTS,
-    ),
-    "groups": Search("{domain}", "(objectClass=group)", (accounts.GROUPS,), "sub", sort=lambda row: accounts.GROUPS),
-    "ous": Search("{domain}", "(objectClass=organizationalUnit)", (domain.OUS,), "sub", security=True),
-    # Where other accounts may not look, an object still shows its name and nothing else: ask for every class.
-    "gpos": Search("CN=Policies,CN=System,{domain}", "(objectClass=*)", (domain.GPOS,), "one"),
-    "trusts": Search("CN=System,{domain}", "(objectClass=trustedDomain)", (domain.TRUSTS,), "one"),
-    "password_container": Search(
-        "CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (), extra=("objectClass",)
-    ),
-    "password_policies": Search(
-        "CN=Password Settings Container,CN=System,{domain}", "(objectClass=*)", (domain.PASSWORD_POLICIES,), "one"
-    ),
-}
-
-
-def _single(name: str, shape: Shape) -> Callable[[Reader], Any]:
-    """A fact that is one object."""
-
-    def read(reader: Reader) -> Any:
-        row = reader.one(name)
-        return row if isinstance(row, Unknown) else shape.fill(row)
-
-    return read
-
-
-def _suffixes(reader: Reader) -> Any:
-    row = reader.one("partitions")
-    return row if isinstance(row, Unknown) else domain.suffixes(row)
-
-
-def _list(items: list[dict[str, Any]], why: Unknown | None, what: str) -> Any:
-    """A list that always has members somewhere: none at all means that none may be seen."""
-    if not items:
-        return why or Unknown(Reason.PERMISSION, f"list {what}")
-    return Partial(tuple(items), why) if why is not None else items
-
-
-def _with(items: list[dict[str, Any]], why: Unknown | None, what: str, rids: Sequence[int]) -> Any:
-    """A list in which some members exist in every domain: where they are not shown, others may not be either."""
-    known = {i["rid"] for i in items if not isinstance(i["rid"], Unknown)}
-    if why is None and items and not known.issuperset(rids):
-        why = Unknown(Reason.PERMISSION, f"see all {what}: even built-in ones are hidden")
-    return _list(items, why, what)
-
-
-def _is_person(row: Row) -> bool:
-    """False for the account that Windows makes for every trust: nobody signs in with it, no password rule is for it."""
-    raw = row.entry.attributes.get(accounts.UAC.lower(), (b"",))[0]
-    return not (raw.isdigit() and int(raw) & accounts.TRUST_ACCOUNT)
-
-
-def _users(reader: Reader) -> Any:
-    items, why = reader.records("users", accounts.USERS)
-    return _with(items, why, "users", (500, 502))  # administrator and krbtgt
-
-
-def _groups(reader: Reader) -> Any:
-    items, why = reader.records("groups", accounts.GROUPS)
-    return _with(items, why, "groups", (512, 513))  # domain admins and users
-
-
-def _is_computer(row: Row) -> bool:
-    category = row.entry.attributes.get("objectcategory", (b"CN=Computer,",))[0]
-    return category.lower().startswith(b"cn=computer,")
-
-
-def _computers(reader: Reader) -> Any:
-    items, why = reader.records("computers", accounts.COMPUTERS)
-    if why is None and items and not any(i["domain_controller"] is True for i in items):
-        why = Unknown(Reason.PERMISSION, "see all computers: no domain controller is shown")
-    return _list(items, why, "computers")
-
-
-def _service_accounts(reader: Reader) -> Any:
-    items, why = reader.records("computers", accounts.SERVICE_ACCOUNTS)
-    if why is None and not reader.ask("computers").entries:
-        why = Unknown(Reason.PERMISSION, "list computers and service accounts")
-    return Partial(tuple(items), why) if why is not None else items
-
-
-def _ous(reader: Reader) -> Any:
-    rows, why = reader.rows("ous")
-    return _list([domain.OUS.fill(r) for r in rows], why, "organisational units")
-
-
-def _classed(
-    reader: Reader,
-    name: str,
-    shape: Shape,
-    wanted: bytes,
-    what: str,
-) -> tuple[list[dict[str, Any]], Unknown | None]:
-    """Objects of one class among all that a container shows; one that hides its class may be one of them."""
-    rows, why = reader.rows(name)
-    items = []
-    for row in rows:
-        classes = row.entry.attributes.get("objectclass")
-        if classes is None:
-            why = why or Unknown(Reason.PERMISSION, f"read {what}")
-        elif wanted.lower() in (c.lower() for c in classes):
-            items.append(shape.fill(row))
-    return items, why
-
-
-def _gpos(reader: Reader) -> Any:
-    items, why = _classed(reader, "gpos", domain.GPOS, b"groupPolicyContainer", "every group policy object")
-    return _list(items, why, "group policy objects")  # the two default policies are always there
-
-
-def _trusts(reader: Reader) -> Any:
-    rows, why = reader.rows("trusts")
-    items = [domain.TRUSTS.fill(r) for r in rows]
-    return Partial(tuple(items), why) if why is not None else items
-
-
-def _password_policies(reader: Reader) -> Any:
-    if "msds-minimumpasswordlength" in reader.lacks:
-        return Unknown(Reason.NOT_SUPPORTED, "the directory's schema has no password settings objects")
-    found = reader.ask("password_container")
-    if found.why is not None:
-        return found.why
-    base = reader.base("password_container")
-    if not found.entries or "objectclass" not in found.entries[0].attributes:
-        return Unknown(Reason.PERMISSION, f"read {base}")
-    items, why = _classed(
-        reader, "password_policies", domain.PASSWORD_POLICIES, b"msDS-PasswordSettings", f"every object in {base}"
-    )
-    return Partial(tuple(items), why) if why is not None else items
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,40 +31,171 @@ class Source:
     rights: tuple[str, ...] = ()
 
 
+_ADDRESS = Record(
+    {"address": Field(STR, "e-mail address, lower case"), "holders": Field(ListOf(STR), "distinguished names")},
+    "address",
+    "address",
+)
+_KEYS = Record(
+    {
+        "whole": Field(BOOL, "all keys are shown"),
+        "computers": Field(ListOf(STR), "distinguished names of computers with a key"),
+    }
+)
+_ROOT_KEY = Record(
+    {"exists": Field(BOOL, "there is one"), "where": Field(STR, "distinguished name, or (none)")}, "where", "where"
+)
+_TRANSPORT = Record(
+    {
+        "server": Field(STR, "address of the server, as trust.yml writes it"),
+        "ldaps": Field(BOOL, "it answers over TLS from the first byte, with a certificate that proves who it is"),
+        "old_tls": Field(BOOL, "it accepts TLS 1.0 or 1.1"),
+        "certificate_ends": Field(TIME, "when its certificate ends"),
+        "plain_login": Field(BOOL, "it would take a password in clear"),
+        "channel_binding": Field(BOOL, "it refuses an NTLM login over TLS that is not bound to the connection"),
+    },
+    "server",
+    "server",
+)
+_ANONYMOUS = Record(
+    {
+        "server": Field(STR, "address of the server"),
+        "readable": Field(BOOL, "it answers one"),
+        "shown": Field(STR, "readable or refused"),
+    },
+    "server",
+    "shown",
+)
+
+
+def _shape(shape: Shape, search: str, doc: str) -> Source:
+    return Source(shape.record(), (search,), lists.single(search, shape), doc)
+
+
 FACTS: dict[str, Source] = {
-    "domain": Source(
-        domain.DOMAIN.record(),
-        ("domain",),
-        _single("domain", domain.DOMAIN),
-        "the domain object: password and lockout settings and more",
+    "domain": _shape(domain.DOMAIN, "domain", "the domain object: password and lockout settings and more"),
+    "forest": _shape(domain.FOREST, "partitions", "the forest"),
+    "recycle_bin": _shape(domain.RECYCLE, "partitions", "the directory's recycle bin"),
+    "upn_suffixes": Source(
+        ListOf(STR), ("partitions",), lists.suffixes, "sign-in suffixes registered beside the domain's"
     ),
-    "forest": Source(domain.FOREST.record(), ("partitions",), _single("partitions", domain.FOREST), "the forest"),
-    "recycle_bin": Source(
-        domain.RECYCLE.record(), ("partitions",), _single("partitions", domain.RECYCLE), "the directory's recycle bin"
+    "schema": _shape(domain.SCHEMA, "schema", "the schema"),
+    "laps_schema": _shape(domain.LAPS_SCHEMA, "schema", "room for LAPS in the schema"),
+    "directory_service": _shape(domain.DIRECTORY_SERVICE, "directory_service", "forest-wide switches"),
+    "role_holders": Source(
+        ListOf(domain.ROLES["schema"].record()),
+        ("domain", "system", "places", "partitions", "schema"),
+        lists.role_holders,
+        "holders of the five roles that one server has at a time",
     ),
-    "upn_suffixes": Source(ListOf(STR), ("partitions",), _suffixes, "sign-in suffixes registered beside the domain's"),
-    "schema": Source(domain.SCHEMA.record(), ("schema",), _single("schema", domain.SCHEMA), "the schema"),
-    "directory_service": Source(
-        domain.DIRECTORY_SERVICE.record(),
-        ("directory_service",),
-        _single("directory_service", domain.DIRECTORY_SERVICE),
-        "forest-wide switches",
+    "users": Source(ListOf(accounts.USERS.record(), "dn"), ("users",), lists.users, "accounts of people and services"),
+    "computers": Source(
+        ListOf(accounts.COMPUTERS.record(), "dn"), ("computers",), lists.computers, "computer accounts"
     ),
-    "users": Source(ListOf(accounts.USERS.record(), "dn"), ("users",), _users, "accounts of people and services"),
-    "computers": Source(ListOf(accounts.COMPUTERS.record(), "dn"), ("computers",), _computers, "computer accounts"),
     "service_accounts": Source(
-        ListOf(accounts.SERVICE_ACCOUNTS.record(), "dn"), ("computers",), _service_accounts, "managed service accounts"
+        ListOf(accounts.SERVICE_ACCOUNTS.record(), "dn"),
+        ("computers",),
+        lists.service_accounts,
+        "managed service accounts",
     ),
-    "groups": Source(ListOf(accounts.GROUPS.record(), "dn"), ("groups",), _groups, "groups"),
-    "ous": Source(ListOf(domain.OUS.record(), "dn"), ("ous",), _ous, "organisational units"),
-    "gpos": Source(ListOf(domain.GPOS.record()), ("gpos",), _gpos, "group policy objects (what LDAP shows of them)"),
-    "trusts": Source(ListOf(domain.TRUSTS.record()), ("trusts",), _trusts, "trusts with other domains"),
+    "domain_controllers": Source(
+        ListOf(services.CONTROLLERS.record()),
+        ("domain_controllers",),
+        others.domain_controllers,
+        "domain controllers and who owns them",
+    ),
+    "groups": Source(ListOf(accounts.GROUPS.record(), "dn"), ("groups",), lists.groups, "groups"),
+    "ous": Source(ListOf(places.OUS.record(), "dn"), ("places",), lists.ous, "organisational units"),
+    "containers": Source(
+        ListOf(places.CONTAINERS.record()), ("places", "system"), lists.containers, "containers that are no OU"
+    ),
+    "admin_sd_holder": Source(
+        places.ADMIN_SD_HOLDER.record(),
+        ("places",),
+        lists.admin_sd_holder,
+        "the pattern that is copied to every administrator's account each hour",
+    ),
+    "gpos": Source(
+        ListOf(places.GPOS.record()), ("gpos",), lists.gpos, "group policy objects (what LDAP shows of them)"
+    ),
+    "trusts": Source(ListOf(domain.TRUSTS.record()), ("system",), lists.trusts, "trusts with other domains"),
     "password_policies": Source(
         ListOf(domain.PASSWORD_POLICIES.record()),
-        ("password_container", "password_policies"),
-        _password_policies,
+        ("password_policies",),
+        lists.password_policies,
         "fine-grained password policies",
         ("read CN=Password Settings Container,CN=System",),
+    ),
+    "unix_passwords": Source(
+        ListOf(services.PASSWORD_HOLDERS.record(), "dn"),
+        ("unix_passwords",),
+        others.unix_passwords,
+        "accounts with a password in a Unix attribute (that there is one, never which)",
+        ("an administrator's login: that nobody has one is hidden from others",),
+    ),
+    "conflict_objects": Source(
+        ListOf(services.CONFLICTS.record(), "dn"),
+        ("conflicts",),
+        others.conflict_objects,
+        "duplicates that replication set aside",
+    ),
+    "shared_addresses": Source(
+        ListOf(_ADDRESS),
+        ("users", "groups", "addressed"),
+        others.shared_addresses,
+        "e-mail addresses that more than one object carries",
+    ),
+    "recovery_keys": Source(
+        _KEYS,
+        ("recovery_keys",),
+        others.recovery_keys,
+        "which computers have a BitLocker key in the directory (never the key)",
+        ("list msFVE-RecoveryInformation objects below computers",),
+    ),
+    "subnets": Source(ListOf(places.SUBNETS.record()), ("configuration",), others.subnets, "network ranges"),
+    "sites": Source(ListOf(places.SITES.record()), ("configuration",), others.sites, "sites"),
+    "well_known": Source(
+        ListOf(services.WELL_KNOWN.record()), ("configuration",), others.well_known, "identities that Windows knows"
+    ),
+    "root_key": Source(
+        _ROOT_KEY,
+        ("configuration",),
+        others.root_key,
+        "the root key for managed service accounts (that there is one)",
+        ("read CN=Master Root Keys,CN=Group Key Distribution Service,CN=Services",),
+    ),
+    "certificate_templates": Source(
+        ListOf(services.TEMPLATES.record()), ("pki",), others.certificate_templates, "certificate templates"
+    ),
+    "certificate_authorities": Source(
+        ListOf(services.AUTHORITIES.record()), ("pki",), others.certificate_authorities, "certificate authorities"
+    ),
+    "dns_zones": Source(
+        ListOf(services.ZONES.record()), ("dns_domain", "dns_forest"), others.dns_zones, "DNS zones of the directory"
+    ),
+    "old_dns_zones": Source(
+        ListOf(services.ZONES.record()),
+        ("dns_system",),
+        others.old_dns_zones,
+        "DNS zones kept where Windows 2000 kept them",
+        ("read CN=MicrosoftDNS,CN=System",),
+    ),
+    "dns_names": Source(
+        ListOf(services.NODES.record()),
+        ("dns_domain", "dns_forest"),
+        others.dns_names,
+        "DNS records with a name that machines ask for by themselves",
+    ),
+    "deleted_accounts": Source(
+        ListOf(services.DELETED.record()),
+        ("deleted",),
+        others.deleted_accounts,
+        "accounts that were deleted",
+        ("list and read CN=Deleted Objects",),
+    ),
+    "transport": Source(_TRANSPORT, (), others.transport, "how the server treats logins and TLS, by trying"),
+    "anonymous_search": Source(
+        _ANONYMOUS, (), others.anonymous_search, "what somebody sees without a login, by trying"
     ),
 }
 
@@ -227,8 +206,18 @@ for _name, _source in FACTS.items():
         PLATFORM,
         doc=_source.doc,
         rights=_source.rights,
-        source="; ".join(f"{SEARCHES[s].scope} {SEARCHES[s].base} {SEARCHES[s].filter}" for s in _source.searches),
+        source="; ".join(f"{SEARCHES[s].scope} {SEARCHES[s].base} {SEARCHES[s].filter}" for s in _source.searches)
+        or "trying, without a login",
     )
+
+
+_SCOPES = {
+    "base": "base",
+    "one": "one-level",
+    "sub": "subtree",
+    "deleted": "subtree (deleted objects too)",
+}
+_TRIED = "tries without a login: TLS versions, a login in clear as nobody who exists, one anonymous search"
 
 
 def plan(wanted: Sequence[str]) -> list[PlanStep]:
@@ -237,7 +226,8 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
     for name in wanted:
         for search in FACTS[name].searches:
             feeds.setdefault(search, []).append(name)
-    if not feeds:
+    tried = tuple(n for n in wanted if not FACTS[n].searches)
+    if not feeds and not tried:
         return []
     steps = [
         PlanStep("LDAP base search of the server's own object (rootDSE)"),
@@ -246,9 +236,11 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
     for search, names in feeds.items():
         s = SEARCHES[search]
         rights = tuple(dict.fromkeys(r for n in names for r in FACTS[n].rights))
-        words = {"base": "base", "one": "one-level", "sub": "subtree"}[s.scope]
+        words = _SCOPES[s.scope]
         what = f"LDAP {words} search of {s.base} with {s.filter} for {', '.join(s.attributes())}"
         steps.append(PlanStep(what, rights, tuple(names)))
+    if tried:
+        steps.append(PlanStep(_TRIED, (), tried))
     return steps
 
 

@@ -37,6 +37,24 @@ class Found:
     referrals: Sequence[str] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a server treats strangers, by trying. `Unknown` where that could not be tried.
+
+    `plain_login`: it weighs a login in clear. `anonymous`: it answers a search of somebody who has
+    not signed in.
+    `channel_binding`: it refuses an NTLM login over TLS that is not bound to the connection. `certificate_ends` is
+    ISO 8601, UTC.
+    """
+
+    ldaps: bool | Unknown
+    old_tls: bool | Unknown
+    certificate_ends: str | Unknown
+    plain_login: bool | Unknown
+    channel_binding: bool | Unknown
+    anonymous: bool | Unknown
+
+
 class Directory(Protocol):
     """A bound connection to one directory server."""
 
@@ -54,8 +72,12 @@ class Directory(Protocol):
         security: bool = False,
         take: Callable[[Entry], Any] | None = None,
     ) -> Found:
-        """All pages of one search. `scope` is `base`, `one` or `sub`; `security` asks for security descriptors
-        without their audit part, which an ordinary account may read. Never raises for what the server does.
+        """All pages of one search. `scope` is `base`, `one`, `sub`, or `deleted` (`sub` with what was deleted);
+        `security` asks for security descriptors without their audit part, which an ordinary account may read. Never
+        raises for what the server does.
 
         With `take`, each entry is handed to it once, not always in order, and what it gives stands in `entries`
         instead: a class of 50,000 need not be held as it came."""
+
+    def behaviour(self, base: str) -> Behaviour:
+        """How the server treats strangers; tried once. `base` is the domain's DN. Never raises for what it does."""

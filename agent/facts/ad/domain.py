@@ -1,13 +1,15 @@
-"""The domain, its forest and what stands around people and computers: OUs, policies, trusts, password policies."""
+"""The domain and its forest: settings, switches, trusts and fine-grained password policies."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from agent import dn
+from agent.facts.ad import security
 from agent.facts.ad import values as v
+from agent.facts.ad.places import LINK, links
 from agent.facts.ad.row import NotSeen, Row, Shape, Take
-from agent.facttypes import BOOL, FLOAT, INT, STR, Enum, Field, ListOf, Record
+from agent.facttypes import BOOL, FLOAT, INT, STR, TIME, Enum, ListOf
 from agent.model import Reason, Unknown
 
 _DN = Take(STR, "distinguished name", (), lambda r: r.entry.dn)
@@ -43,6 +45,14 @@ def _window(row: Row) -> float | None:
     return 0 if v.number(raw) == 0 else v.minutes(raw)
 
 
+DSA_SIGNATURE = 0x2004A
+"""attributeID of dSASignature, which every backup writes anew: 1.2.840.113556.1.2.74 by MS-DRSR 5.16.4."""
+
+
+def _backup(row: Row) -> str | None:
+    return v.changed(row.must("replPropertyMetaData"), DSA_SIGNATURE)
+
+
 # Password and lockout settings live in the domain object itself (MS-SAMR 2.2.3, MS-ADTS 6.1.1.4).
 DOMAIN = Shape(
     {
@@ -76,6 +86,20 @@ DOMAIN = Shape(
             True,
         ),
         "machine_account_quota": _int("ms-DS-MachineAccountQuota", "computers that an ordinary account may join"),
+        "gpo_links": Take(ListOf(LINK), "policies linked to the whole domain, in order", ("gPLink",), links),
+        "backup": Take(
+            TIME,
+            "when a backup last signed the directory; absent: never",
+            ("replPropertyMetaData",),
+            _backup,
+            True,
+        ),
+        "grants": Take(
+            ListOf(security.GRANT),
+            "who beyond administrators and domain controllers may copy all passwords",
+            ("nTSecurityDescriptor",),
+            lambda r: security.grants(r.must("nTSecurityDescriptor"), (security.REPLICATE,)),
+        ),
         "new_users_in": _well_known("A9D1CA15768811D1ADED00C04FD8D5CD", "container for new users"),
         "new_computers_in": _well_known("AA312825768811D1ADED00C04FD8D5CD", "container for new computers"),
     },
@@ -93,8 +117,40 @@ FOREST = Shape(
     "dn",
 )
 
+LAPS = ("msLAPS-PasswordExpirationTime", "ms-Mcs-AdmPwdExpirationTime")
+KEY_CREDENTIALS = "msDS-KeyCredentialLink"
+
+
+def _laps(row: Row) -> str:
+    known = [word for word, name in zip(("windows", "legacy"), LAPS, strict=True) if name.lower() not in row.lacks]
+    return known[0] if known else "(none)"
+
+
 SCHEMA = Shape(
-    {"guid": _GUID, "dn": _DN, "version": _int("objectVersion", "87 is 2016, 88 is 2019 and 2022")}, "guid", "dn"
+    {
+        "guid": _GUID,
+        "dn": _DN,
+        "version": _int("objectVersion", "87 is 2016, 88 is 2019 and 2022"),
+        "key_credentials": Take(
+            BOOL,
+            f"the schema has {KEY_CREDENTIALS} (Windows Server 2016 and later)",
+            (),
+            lambda r: KEY_CREDENTIALS.lower() not in r.lacks,
+        ),
+    },
+    "guid",
+    "dn",
+)
+
+LAPS_SCHEMA = Shape(
+    {
+        "guid": _GUID,
+        "generation": Take(
+            Enum(("windows", "legacy", "(none)")), "the newest LAPS that the directory has room for", (), _laps
+        ),
+    },
+    "guid",
+    "generation",
 )
 
 
@@ -108,6 +164,48 @@ def _anonymous(row: Row) -> bool:
     return raw is not None and v.text(raw)[6:7] == "2"  # fLDAPBlockAnonOps, MS-ADTS 6.1.1.2.4.1.2
 
 
+# Places in dSHeuristics (from 1), the characters that are not safe there, and what they do: MS-ADTS 6.1.1.2.4.1.2.
+_SWITCHES = (
+    (8, "1", "people who have not signed in may look up the address book (fAllowAnonNSPI)"),
+    (16, "123456789abcdefABCDEF", "operator groups are left out of the hourly protection (dwAdminSDExMask)"),
+    (21, "123", "sign-in and service names may be given twice (fDoNotVerifyUPNAndOrSPNUniqueness)"),
+    (28, "2", "rights are not checked when objects are added (LDAPAddAuthZVerifications)"),
+    (29, "2", "an object's owner keeps rights over it (LDAPOwnerModify)"),
+)
+
+
+def _unsafe(row: Row) -> list[str]:
+    raw = row.may("dSHeuristics", "objectGUID")
+    switches = "" if raw is None else v.text(raw)
+    return [words for place, bad, words in _SWITCHES if switches[place - 1 : place] and switches[place - 1] in bad]
+
+
+def _holder(role: str) -> Shape:
+    return Shape(
+        {
+            "role": Take(STR, "name of the role", (), lambda r: role),
+            "dn": _DN,
+            "gone": Take(
+                BOOL,
+                "its holder was deleted from the directory",
+                ("fSMORoleOwner",),
+                lambda r: "\\0adel:" in v.text(r.must("fSMORoleOwner")).lower(),
+            ),
+        },
+        "role",
+        "dn",
+    )
+
+
+# The five roles (MS-ADTS 3.1.1.1.11): where each is kept.
+ROLES = {
+    "primary domain controller": _holder("primary domain controller"),
+    "identifiers": _holder("identifiers"),
+    "infrastructure": _holder("infrastructure"),
+    "domain naming": _holder("domain naming"),
+    "schema": _holder("schema"),
+}
+
 DIRECTORY_SERVICE = Shape(
     {
         "guid": _GUID,
@@ -117,6 +215,9 @@ DIRECTORY_SERVICE = Shape(
         ),
         "anonymous_reading": Take(
             BOOL, "people who have not signed in may read (dSHeuristics)", ("dSHeuristics",), _anonymous
+        ),
+        "unsafe_switches": Take(
+            ListOf(STR), "what dSHeuristics leaves open beside that, in words", ("dSHeuristics",), _unsafe
         ),
     },
     "guid",
@@ -156,63 +257,6 @@ def suffixes(row: Row) -> Any:
         return unseen.why
     except ValueError:
         return Unknown(Reason.UNREADABLE, "uPNSuffixes")
-
-
-LINK = Record(
-    {
-        "gpo": Field(STR, "distinguished name of the policy"),
-        "enabled": Field(BOOL, "the link is on"),
-        "enforced": Field(BOOL, "the link cannot be blocked below"),
-    }
-)
-
-
-def _links(row: Row) -> list[dict[str, object]]:
-    raw = row.may("gPLink", "objectGUID")
-    return [] if raw is None else v.gpo_links(raw)
-
-
-OUS = Shape(
-    {
-        "guid": _GUID,
-        "dn": _DN,
-        "parent": _PARENT,
-        "name": Take(STR, "name of the OU", ("ou",), lambda r: v.text(r.must("ou"))),
-        "protected": Take(
-            BOOL,
-            "protected against accidental deletion (everyone is denied Delete and Delete Tree)",
-            ("nTSecurityDescriptor",),
-            lambda r: v.deletion_denied(r.must("nTSecurityDescriptor")),
-        ),
-        "gpo_links": Take(ListOf(LINK), "policies linked here, in order", ("gPLink",), _links),
-        "blocks_inheritance": Take(
-            BOOL,
-            "policies from above are blocked",
-            ("gPOptions",),
-            lambda r: (raw := r.may("gPOptions", "objectGUID")) is not None and bool(v.number(raw) & 1),
-        ),
-    },
-    "guid",
-    "dn",
-)
-
-GPOS = Shape(
-    {
-        "guid": _GUID,
-        "dn": _DN,
-        "name": Take(STR, "display name of the policy", ("displayName",), lambda r: v.text(r.must("displayName"))),
-        "version": _int("versionNumber", "0: nothing was ever set in it"),
-        "off": Take(
-            BOOL,
-            "both halves are switched off",
-            ("flags",),
-            lambda r: (raw := r.may("flags", "objectGUID")) is not None and v.number(raw) == 3,
-        ),
-    },
-    "guid",
-    "name",
-    ("objectClass",),
-)
 
 
 def _attributes_bit(bit: int, doc: str) -> Take:

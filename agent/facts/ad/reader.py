@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent import dn
+from agent.facts.ad import security
+from agent.facts.ad import values as v
 from agent.facts.ad.directory import Directory, Entry, Found
 from agent.facts.ad.row import Row, Shape
 from agent.model import Reason, Unknown
@@ -26,7 +28,9 @@ Records = tuple[list[dict[str, Any]], Unknown | None]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One question: `base` may hold {domain} {config} {schema}; `attributes` come from the shapes that it feeds.
+    """One question: `base` may hold {domain} {config} {schema} {root}; `attributes` come from the shapes that it
+    feeds. `security` asks for permissions too; scope `deleted` is a subtree with what was deleted; `names` are
+    attributes and classes whose place in the schema is needed, and which are not asked for.
 
     `sort` makes it a search whose entries become records as they come, so that a class of 100,000 objects is never
     held as it was sent: it says which shape an entry has (None: of no use). Such a search is read with `records`.
@@ -39,6 +43,9 @@ class Search:
     security: bool = False
     extra: tuple[str, ...] = ()
     sort: Callable[[Row], Shape | None] | None = None
+    note: Callable[[Row], Any] | None = None
+    """With `sort`: something to keep of an entry beside its record (None: nothing). Read with `notes`."""
+    names: tuple[str, ...] = ()
 
     def attributes(self) -> list[str]:
         """Everything to ask for, once each."""
@@ -53,14 +60,19 @@ class Reader:
     searches: Mapping[str, Search]
     contexts: dict[str, str] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
+    guids: dict[str, str] = field(default_factory=dict)
+    """schemaIDGUID by lower-case name, of what the searches name."""
+    whole: bool = False
+    """The login is an administrator's, by its own token: what is not shown is not there."""
     failed: Unknown | None = None
     _found: dict[str, Found] = field(default_factory=dict)
     _records: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+    _notes: dict[str, list[Any]] = field(default_factory=dict)
 
     def start(self, names: Sequence[str]) -> None:
         """Read the server's own object and the schema, for the named searches. `failed` says why nothing can be read
         at all."""
-        asked = [*CONTEXTS.values(), "subschemaSubentry"]
+        asked = [*CONTEXTS.values(), "subschemaSubentry", "tokenGroups"]
         found = self.directory.search("", "(objectClass=*)", asked, scope="base")
         if not found.entries:
             self.failed = found.why or Unknown(Reason.UNREADABLE, "the server describes itself in no entry")
@@ -71,28 +83,35 @@ class Reader:
                 self.failed = Unknown(Reason.NOT_SUPPORTED, f"the server names no {attribute}: no Active Directory")
                 return
             self.contexts[name] = shown[attribute.lower()][0].decode("utf-8", "replace")
-        wanted = sorted({a for n in names for a in self.searches[n].attributes()})
+        self.whole = _administers(shown.get("tokengroups", ()))
+        wanted = sorted({a for n in names for a in (*self.searches[n].attributes(), *self.searches[n].names)})
         if wanted:
             subschema = (shown.get("subschemasubentry") or (b"",))[0].decode("utf-8", "replace")
             self._schema(wanted, subschema)
 
     def _schema(self, wanted: Sequence[str], subschema: str) -> None:
-        """Which of the wanted attributes the forest has: its schema objects say so, or else the subschema entry."""
+        """Which of the wanted names the forest has: its schema objects say so, or else the subschema entry."""
         clauses = "".join(f"(lDAPDisplayName={a})" for a in wanted)
-        found = self.directory.search(self.contexts["schema"], f"(|{clauses})", ["lDAPDisplayName"], scope="one")
-        have = {
-            raw.decode("ascii", "replace").lower()
-            for e in found.entries
-            for raw in e.attributes.get("ldapdisplayname", ())
-        }
+        asked = ["lDAPDisplayName", "schemaIDGUID"]
+        found = self.directory.search(self.contexts["schema"], f"(|{clauses})", asked, scope="one")
+        have = set()
+        for entry in found.entries:
+            for raw in entry.attributes.get("ldapdisplayname", ()):
+                name = raw.decode("ascii", "replace").lower()
+                have.add(name)
+                if guid := _guid((entry.attributes.get("schemaidguid") or (b"",))[0]):
+                    self.guids[name] = guid
         if (found.why is not None or not have) and subschema:
-            found = self.directory.search(subschema, "(objectClass=*)", ["attributeTypes"], scope="base")
+            found = self.directory.search(
+                subschema, "(objectClass=*)", ["attributeTypes", "objectClasses"], scope="base"
+            )
             have = {
                 name.decode("ascii", "replace").lower()
                 for e in found.entries
                 if not e.cut
-                for raw in e.attributes.get("attributetypes", ())
-                for name in _attribute_names(raw)
+                for kind in ("attributetypes", "objectclasses")
+                for raw in e.attributes.get(kind, ())
+                for name in _defined_names(raw)
             }
         if found.why is not None or not have:
             why = found.why or Unknown(Reason.PERMISSION, "read it")
@@ -129,10 +148,13 @@ class Reader:
         kept = {id(shape): records for shape, records in zip(shapes, out, strict=True)}
         shown: Counter[str] = Counter()
         unsure: list[tuple[str, Shape, dict[str, Any]]] = []
-        lacks = self.lacks
+        lacks, guids, whole = self.lacks, self.guids, self.whole
+        note, notes = self.searches[name].note, self._notes.setdefault(name, [])
 
         def take(entry: Entry) -> None:
-            row = Row(entry, lacks, not LOGONS.isdisjoint(entry.attributes))
+            row = Row(entry, lacks, not LOGONS.isdisjoint(entry.attributes), guids, whole)
+            if note is not None and (noted := note(row)) is not None:
+                notes.append(noted)
             parent = dn.parent(entry.dn)
             if row.logons_shown:
                 shown[parent] += 1
@@ -157,14 +179,25 @@ class Reader:
         found = self.ask(name)
         if not found.entries:
             return found.why or Unknown(Reason.PERMISSION, f"read {self.base(name)}")
-        return Row(found.entries[0], self.lacks)
+        return self._row(found.entries[0])
 
-    def rows(self, name: str) -> Rows:
-        """All objects that a search gave, and why some may be missing."""
+    def _row(self, entry: Entry) -> Row:
+        return Row(entry, self.lacks, guids=self.guids, whole=self.whole)
+
+    def rows(self, name: str, keep: Callable[[Row], bool] | None = None) -> Rows:
+        """All objects that a search gave (`keep`: those of use), and why some may be missing."""
         found = self.ask(name)
         if found.absent:
             return [], Unknown(Reason.PERMISSION, f"read {self.base(name)}")
-        return [Row(entry, self.lacks) for entry in found.entries], found.why
+        rows = [self._row(entry) for entry in found.entries]
+        return [row for row in rows if keep is None or keep(row)], found.why
+
+    def notes(self, name: str) -> tuple[list[Any], Unknown | None]:
+        """What a search noted of its entries, and why some may be missing."""
+        found = self.ask(name)
+        if found.absent:
+            return [], Unknown(Reason.PERMISSION, f"read {self.base(name)}")
+        return self._notes[name], found.why
 
     def records(self, name: str, shape: Shape) -> Records:
         """All records of one shape that a search gave, and why some may be missing."""
@@ -178,14 +211,30 @@ class Reader:
         """Let an answer go that nobody will ask for again."""
         self._found.pop(name, None)
         self._records.pop(name, None)
+        self._notes.pop(name, None)
 
 
 _NOTHING = Entry("", {})
 _TYPE_NAMES = re.compile(rb"NAME\s+(?:'([^']+)'|\(([^)]*)\))")
 
 
-def _attribute_names(raw: bytes) -> list[bytes]:
-    """The names in one attribute type description (RFC 4512 section 4.1.2)."""
+def _guid(raw: bytes) -> str:
+    try:
+        return v.guid(bytes(raw))
+    except ValueError:
+        return ""
+
+
+def _administers(token: Sequence[bytes]) -> bool:
+    """Whether the identities of the login (rootDSE's tokenGroups, MS-ADTS 3.1.1.3.2.26) include an administrator's."""
+    try:
+        return security.administers([v.sid(bytes(raw)) for raw in token])
+    except ValueError:
+        return False
+
+
+def _defined_names(raw: bytes) -> list[bytes]:
+    """The names in one definition of an attribute or class (RFC 4512 section 4.1)."""
     match = _TYPE_NAMES.search(raw)
     if match is None:
         return []

@@ -8,7 +8,7 @@ attribute with the same rights that is always there, was shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,10 @@ class Row:
     lacks: frozenset[str]
     logons_shown: bool = False
     """Whether sign-in data of this object may be read, by what is shown of it or of its neighbours."""
+    guids: Mapping[str, str] = field(default_factory=dict)
+    """schemaIDGUID of attributes and classes, by lower-case name, of those that the searches name."""
+    whole: bool = False
+    """The login is an administrator's: what is not shown is not there."""
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, name: str) -> int:
@@ -69,6 +73,16 @@ class Row:
         if guard.lower() not in self.entry.attributes:
             raise NotSeen(Unknown(Reason.PERMISSION, f"read {name}"))
         return ()
+
+    def hidden(self, name: str, rights: str = "") -> Sequence[bytes]:
+        """All values of an attribute that ordinary accounts may not read even where they see its neighbours."""
+        low = name.lower()
+        if low in self.lacks:
+            raise NotSeen(self._lacking(name))
+        found = self.entry.attributes.get(low)
+        if not found and not self.whole:
+            raise NotSeen(Unknown(Reason.PERMISSION, rights or f"read {name}"))
+        return found or ()
 
     def _lacking(self, name: str) -> Unknown:
         return Unknown(Reason.NOT_SUPPORTED, f"the directory's schema has no {name}")

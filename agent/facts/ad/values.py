@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -13,9 +14,6 @@ NEVER = 0x7FFFFFFFFFFFFFFF
 
 CALENDAR = int((datetime.max.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
 """The last moment that has a date. Some tools write later ones for "never"."""
-
-EVERYONE = "S-1-1-0"
-DELETE, DELETE_TREE, INHERIT_ONLY, DENY = 0x10000, 0x40, 0x08, 1
 
 
 def number(raw: bytes) -> int:
@@ -126,29 +124,37 @@ def guid(raw: bytes) -> str:
     return f"{a:08x}-{b:04x}-{c:04x}-{raw[8:10].hex()}-{raw[10:].hex()}"
 
 
-def deletion_denied(raw: bytes) -> bool:
-    """Whether a security descriptor denies everyone to delete the object and its tree (MS-DTYP 2.4.6, 2.4.4).
+def changed(raw: bytes, attribute: int) -> str | None:
+    """When an attribute was last written, by replPropertyMetaData (MS-DRSR 5.165); None when it never was.
 
-    Only an entry that applies to the object itself counts. Raises `ValueError` for anything malformed.
+    Entries of 48 bytes behind a head of 16: the attribute's number, a version, and the time in seconds since 1601.
     """
+    version, _, count, _ = _unpack("<IIII", raw, 0)
+    if version != 1 or len(raw) < 16 + 48 * count:
+        raise ValueError("no replication data")
+    for n in range(count):
+        kind, _, seconds = _unpack("<IIQ", raw, 16 + 48 * n)
+        if kind == attribute:
+            return filetime(str(seconds * 10_000_000).encode())
+    return None
+
+
+def zone_properties(raws: Sequence[bytes]) -> dict[int, bytes]:
+    """`dNSProperty` of a zone → data by number (MS-DNSP 2.3.2.1). An empty value is kept as empty."""
+    out = {}
+    for raw in raws:
+        length, number_ = _unpack("<I", raw, 0)[0], _unpack("<I", raw, 16)[0]
+        if len(raw) < 20 + length:
+            raise ValueError("a property of a zone is cut short")
+        out[number_] = raw[20 : 20 + length]
+    return out
+
+
+def _unpack(form: str, raw: bytes, place: int) -> tuple[int, ...]:
     try:
-        if raw[0] != 1:
-            raise ValueError("no security descriptor")
-        control, offset = struct.unpack_from("<H", raw, 2)[0], struct.unpack_from("<I", raw, 16)[0]
-        if not control & 4 or not offset:
-            return False  # no DACL: nothing is denied
-        size, count = struct.unpack_from("<HH", raw, offset + 2)
-        place, denied = offset + 8, 0
-        for _ in range(count):
-            kind, flags, length = struct.unpack_from("<BBH", raw, place)
-            if length < 8 or place + length > offset + size or offset + size > len(raw):
-                raise ValueError("an access entry is cut short")
-            if kind == DENY and not flags & INHERIT_ONLY and sid(bytes(raw[place + 8 : place + length])) == EVERYONE:
-                denied |= struct.unpack_from("<I", raw, place + 4)[0]
-            place += length
-    except (struct.error, IndexError) as problem:
-        raise ValueError("a security descriptor is cut short") from problem
-    return bool(denied & DELETE) and bool(denied & DELETE_TREE)
+        return struct.unpack_from(form, raw, place)
+    except struct.error as problem:
+        raise ValueError("a binary value is cut short") from problem
 
 
 _LINK = re.compile(r"\[LDAP://([^;\]]+);(\d+)\]", re.IGNORECASE)
