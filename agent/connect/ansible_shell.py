@@ -182,7 +182,7 @@ class AnsibleShell:
             line = line.replace(value, "***")
         line = re.sub(r"^(\[ERROR\]: |Task failed: |: )+", "", line)
         kind: type[TargetError] = Unreachable if "UNREACHABLE!" in text or not found else Broken
-        if re.search(r"(incorrect|invalid|missing)( \w+)? password", line, re.IGNORECASE):
+        if re.search(r"(incorrect|invalid|missing|duplicate become)( \w+)? password", line, re.IGNORECASE):
             kind = CredentialRefused
         return kind(
             f"Ansible does not reach {self._name}: {clean(line)}.",
