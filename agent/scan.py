@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import queue
 import threading
-import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from agent.collect import Credentials, collect, nothing, usual_limits
@@ -25,7 +25,8 @@ from agent.unseen import settle
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Progress. `kind`: `start` (total known), `done` (one target saved), `note` (a sentence for people)."""
+    """Progress. `kind`: `start` (total known, and `schools`: targets by school, "" for shared ones), `done` (one target
+    saved; `no_answer`: nothing was there to talk to), `note` (a sentence for people)."""
 
     kind: str
     text: str = ""
@@ -34,6 +35,8 @@ class Event:
     state: TargetState | None = None
     done: int = 0
     total: int = 0
+    schools: Mapping[str, int] = field(default_factory=dict)
+    no_answer: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Outcome:
     states: dict[str, TargetState]
     details: dict[str, str]
     faults: list[str]
+    no_answer: set[str] = field(default_factory=set)
+    """Targets where nothing was there to talk to."""
 
 
 def scan(
@@ -72,7 +77,7 @@ def scan(
     gc.set_threshold(100_000, 20, 20)
     with store.lock():
         run, jobs = _begin(store, jobs, selection, options)
-        tell(Event("start", total=len(jobs)))
+        tell(Event("start", total=len(jobs), schools=Counter(j.target.school or "" for j in jobs)))
         for (school, platform), number in planner.unread(selection).items():
             sentence = f"{school or 'Shared'}: {number} of platform {platform} cannot be read yet: not covered."
             tell(Event("note", sentence, "", school))
@@ -95,7 +100,9 @@ def scan(
                     outcome.faults.append(f"{job.target.id}: {type(e).__name__}: {e}\n{traceback.format_exc()}")
                 outcome.states[job.target.id] = evidence.state
                 outcome.details[job.target.id] = evidence.detail
-                tell(Event("done", evidence.detail, job.target.id, job.target.school, evidence.state, done, len(jobs)))
+                if evidence.no_answer:
+                    outcome.no_answer.add(job.target.id)
+                tell(_done(job, evidence, done, len(jobs)))
         except KeyboardInterrupt:
             stop.set()
             store.finish(run, datetime.now(UTC), "interrupted")
@@ -106,10 +113,15 @@ def scan(
             for target in store.retire(run, [t.id for t in planner.targets()]):
                 tell(Event("note", f"{target} is no longer in the trust: its findings are retired.", target))
         store.finish(run, datetime.now(UTC))
-        for sentence in silent_schools(planner, outcome.states):
+        for sentence in silent_schools(planner, outcome):
             tell(Event("note", sentence))
         store.purge(datetime.now(UTC))
     return outcome
+
+
+def _done(job: Job, evidence: Evidence, done: int, total: int) -> Event:
+    place = (job.target.id, job.target.school)
+    return Event("done", evidence.detail, *place, evidence.state, done, total, no_answer=evidence.no_answer)
 
 
 def _begin(store: Store, jobs: list[Job], selection: Selection, options: Options) -> tuple[Run, list[Job]]:
@@ -280,17 +292,17 @@ def empty_inventories(planner: Planner) -> list[str]:
     return [f"{name}: its inventory holds no hosts, so none was scanned." for name in names]
 
 
-def silent_schools(planner: Planner, states: Mapping[str, TargetState]) -> list[str]:
-    """One sentence per school of which nothing answered (of two devices or more)."""
+def silent_schools(planner: Planner, outcome: Outcome) -> list[str]:
+    """One sentence per school of which nothing could be read (of two devices or more), with what the first said."""
     out = []
     for key, school in planner.trust.schools.items():
-        mine = [states[t.id] for t in planner.targets() if t.school == key and t.id in states]
-        away = all(s in (TargetState.UNREACHABLE, TargetState.NOT_SEEN) for s in mine)
-        if len(mine) > 1 and away and TargetState.UNREACHABLE in mine:
-            out.append(f"{school.name}: none of {len(mine)} devices answered. Is the link down?")
+        mine = [t.id for t in planner.targets() if t.school == key and t.id in outcome.states]
+        gone = [t for t in mine if outcome.states[t] is TargetState.UNREACHABLE]
+        away = [t for t in mine if outcome.states[t] in (TargetState.UNREACHABLE, TargetState.NOT_SEEN)]
+        if len(mine) > 1 and gone and away == mine:
+            silent = outcome.no_answer >= set(mine)
+            what = "answered. Is the link down?" if silent else "could be read."
+            out.append(
+                f"{school.name}: none of {len(mine)} devices {what} The first: {outcome.details[gone[0]]}".strip()
+            )
     return out
-
-
-def wait_estimate(done: int, total: int, began: float) -> float:
-    """Seconds that are likely left, from the pace so far."""
-    return 0.0 if not done else (time.monotonic() - began) / done * (total - done)

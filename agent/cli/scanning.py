@@ -83,12 +83,20 @@ def of_run(planner: Planner, store: Store, outcome: Outcome, selection: Selectio
 
 def run_scan(ctx: click.Context, planner: Planner, store: Store, selection: Selection, options: Options) -> Outcome:
     """Scan with progress on stderr: a bar in a terminal, plain lines elsewhere."""
+    from agent.cli.progress import Progress as ScanProgress
     from agent.scan import scan as run
 
     if ctx.obj["quiet"]:
         return run(planner, store, selection, options)
+    names = {k: s.name for k, s in planner.trust.schools.items()}
+    words = ScanProgress(names, verbose=ctx.obj["verbose"])
     if not sys.stderr.isatty():
-        return run(planner, store, selection, options, lambda e: _line(ctx, e))
+
+        def write(e: Event) -> None:
+            for line in words.lines(e):
+                say(ctx, line)
+
+        return run(planner, store, selection, options, write)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     with Progress(
@@ -100,31 +108,17 @@ def run_scan(ctx: click.Context, planner: Planner, store: Store, selection: Sele
         transient=True,
     ) as bar:
         tasks: dict[str, Any] = {}
-        names = {k: s.name for k, s in planner.trust.schools.items()}
 
         def tell(e: Event) -> None:
             if e.kind == "start":
-                for key in {t.school or "" for t in planner.targets()}:
-                    total = sum((t.school or "") == key for t in planner.targets())
+                for key, total in e.schools.items():
                     tasks[key] = bar.add_task(names.get(key, "Shared"), total=total)
             elif e.kind == "done":
                 bar.advance(tasks[e.school or ""])
-                if e.text:
-                    bar.console.print(f"{plain(e.target)}: {plain(e.text)}")
-            else:
-                bar.console.print(plain(e.text))
+            for line in words.lines(e):
+                bar.console.print(plain(line), markup=False)
 
         return run(planner, store, selection, options, tell)
-
-
-def _line(ctx: click.Context, e: Event) -> None:
-    if e.kind == "start":
-        say(ctx, f"Scanning {e.total} target{'' if e.total == 1 else 's'}.")
-    elif e.kind == "done":
-        if e.text or ctx.obj["verbose"]:
-            say(ctx, f"[{e.done}/{e.total}] {e.target}: {e.state.value if e.state else ''} {e.text}".rstrip())
-    else:
-        say(ctx, e.text)
 
 
 def summary(outcome: Outcome, findings: list[Standing]) -> dict[str, Any]:
