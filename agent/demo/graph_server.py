@@ -174,15 +174,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._serve()
 
     def do_PATCH(self) -> None:
-        """Answer a PATCH (always a refusal: the stand-in is read-only)."""
+        """Answer a PATCH."""
         self._serve()
 
     def do_PUT(self) -> None:
-        """Answer a PUT (always a refusal)."""
+        """Answer a PUT."""
         self._serve()
 
     def do_DELETE(self) -> None:
-        """Answer a DELETE (always a refusal)."""
+        """Answer a DELETE."""
         self._serve()
 
     def _serve(self) -> None:

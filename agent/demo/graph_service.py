@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.demo import graph_query, graph_rules
+from agent.demo import graph_query, graph_rules, graph_writes
 from agent.demo.graph_data import OBJECT_TYPES, Json, TenantData
 from agent.demo.graph_faults import Fault, Faults
 from agent.demo.graph_rules import GraphRefused, Route
@@ -131,11 +131,12 @@ class GraphService:
             return self._batch(request, version)
         if path == "/directoryObjects/getByIds" and request.method == "POST":
             return Reply(200, self._by_ids(request))
-        found = graph_rules.route(path, beta=version == "beta")
-        if request.method != "GET":
-            raise GraphRefused(405, "Request_BadRequest", "The method is not allowed for this request target.")
         if path.startswith(_SLOW_PATHS):
             self._slow_down()
+        if request.method != "GET":
+            with self._lock:
+                return Reply(*graph_writes.change(self.tenant, request.method, path, request.body, request.roles))
+        found = graph_rules.route(path, beta=version == "beta")
         query = graph_query.parse(request.query)
         graph_rules.check_permission(found, request.roles, query.select)
         graph_rules.check_licence(found, self.tenant, query.select)
@@ -178,6 +179,10 @@ class GraphService:
             return self.tenant.collections[path]
         if path == "/directoryRoles":
             return self._directory_roles()
+        if path.startswith("/policies/authenticationMethodsPolicy/"):
+            policy = self.tenant.objects("/policies/authenticationMethodsPolicy")[0]
+            name = path.rpartition("/")[2]
+            return next((m for m in policy["authenticationMethodConfigurations"] if m["id"] == name), None)
         if not found.ids:
             return [] if found.collection else None
         head, _, name = found.template.rpartition("/")

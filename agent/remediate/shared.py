@@ -32,7 +32,7 @@ def host(target: Target, folder: Path) -> Host:
         environment[secret] = found[1]
     elif reference:
         missing[secret] = "credential"
-    variables["ansible_connection"] = "local"
+    variables |= {"ansible_connection": "local", "ansible_pipelining": True}
     if target.kind is Kind.DIRECTORY:
         # python-ldap comes with the distribution (python3-ldap), and so belongs to its own Python.
         variables["ansible_python_interpreter"] = "/usr/bin/python3"

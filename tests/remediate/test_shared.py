@@ -79,6 +79,7 @@ def test_they_are_hosts_that_are_changed_from_here(infos: dict[str | None, Bundl
     reached = hosts(infos[None])
     assert reached["trust-ad"] == {
         "ansible_connection": "local",
+        "ansible_pipelining": True,
         "ansible_python_interpreter": "/usr/bin/python3",
         "sl_ldap_bind": "audit@x",
         "sl_ldap_password": "{{ lookup('env', 'READ_PW') }}",
@@ -87,6 +88,7 @@ def test_they_are_hosts_that_are_changed_from_here(infos: dict[str | None, Bundl
     }
     assert reached["cloud"] == {
         "ansible_connection": "local",
+        "ansible_pipelining": True,
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "sl_graph_authority": "https://login.microsoftonline.com/t-1",
         "sl_graph_client": "reader",
