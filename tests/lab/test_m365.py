@@ -16,6 +16,7 @@ from agent.claims import needs
 from agent.collect import open_target
 from agent.conform import conform, from_json, to_json
 from agent.demo.certs import issue, make_ca
+from agent.demo.dns_server import DnsServer
 from agent.demo.graph_data import TenantData
 from agent.demo.graph_server import GraphServer
 from agent.evaluate import Case, judge
@@ -55,6 +56,8 @@ class Scan:
     facts: dict[str, Any] = field(default_factory=dict)
     state: TargetState = TargetState.COLLECTED
     detail: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Settings of the tenant in trust.yml beside the usual ones."""
 
     def run(self) -> Scan:
         data = self.server.tenant
@@ -66,6 +69,7 @@ class Scan:
             "authority": self.server.authority,
             "graph_url": self.server.url,
             "ca_file": str(self.ca),
+            **self.more,
         }
         target = Target("trust-m365", Kind.TENANT, "m365", None, settings, serves=tuple(s.key for s in self.schools))
         rules = {
@@ -221,3 +225,107 @@ def test_a_selector_that_names_nothing_is_seen(server: tuple[GraphServer, Path],
     got = scan(server, policy, schools=(wrong,))
     assert got.facts["group_members[GRP-OAK-Stuff]"] is None
     assert got.verdict("mfa-registered", "oak") == "unknown"
+
+
+RECORDS = {
+    **{f"{n}.example": ["v=spf1 include:spf.protection.outlook.example -all"] for n in ("northfield", "oakfield")},
+    "elmgrove.example": ["v=spf1 include:spf.protection.outlook.example ~all"],
+    **{f"_dmarc.{n}.example": ["v=DMARC1; p=reject"] for n in ("northfield", "oakfield", "elmgrove")},
+    **{
+        f"selector{k}._domainkey.{n}.example": ["v=DKIM1; p=MIGf"]
+        for n in ("northfield", "oakfield", "elmgrove")
+        for k in (1, 2)
+    },
+}
+
+
+def test_the_other_rows_of_the_demo_tenant(server: tuple[GraphServer, Path], policy: Policy) -> None:
+    with DnsServer(RECORDS, trouble={"ashdown.example": "SERVFAIL"}) as names:
+        got = scan(server, policy, more={"dns_servers": [names.address]})
+    assert got.state is TargetState.COLLECTED
+    # DNS: one domain is soft, and of one the record was not told; what surely fails is no doubt.
+    assert (got.verdict("mail-records"), got.offenders("mail-records")) == (
+        "fail",
+        ["ashdown.example", "elmgrove.example"],
+    )
+    assert got.facts["mail_domains"][0]["dmarc"] == "reject"
+    failed = {
+        "apps-not-disabled": ["Free lesson planner"],
+        "policy-references": ["Old - Block sign-in from abroad"],
+        "named-locations": ["Old broadband"],
+        "report-only-temporary": ["NLT - Require a managed device (pilot)"],
+        "apple-tokens": ["Northfield Learning Trust"],
+        "roster-units": ["Elmgrove Primary School"],
+        "admins-unlicensed": ["a.fieldmouse@northfield.example", "r.copperfield@northfield.example"],
+    }
+    for control, offenders in failed.items():
+        assert (got.verdict(control), got.offenders(control)) == ("fail", offenders), control
+    for control in ("windows-compliance", "update-ring", "profile-bitlocker", "idle-sign-out", "app-protection-ios"):
+        assert got.verdict(control) == "pass", control
+    for control in ("profile-firewall", "app-protection-android", "macos-compliance", "enrolment-limit"):
+        assert got.verdict(control) == "fail", control
+    assert got.verdict("catalogue-assigned") == got.verdict("defender-running", "oak") == "unknown"
+    for control in ("roles-not-permanent", "activation-mfa", "guests-reviewed", "federation-mfa", "microsoft-monitors"):
+        assert got.verdict(control) == "not_applicable", control
+    assert got.offenders("pupils-age-group", "oak") == ["bramble.sample25@oakfield.example"]
+    assert got.offenders("pupils-licences", "ash") == ["robin.sample21@ashdown.example"]
+    assert got.offenders("laps-fresh", "elm") == ["ELM-LT201"]
+    assert not any("windowsProtectionState" in e.path or "/beta/" in e.path for e in server[0].log)
+
+
+def test_what_a_trust_can_switch_on(server: tuple[GraphServer, Path], policy: Policy) -> None:
+    devices = server[0].tenant.collections["/deviceManagement/managedDevices"]
+    assert isinstance(devices, list)
+    windows = [d for d in devices if d["operatingSystem"] == "Windows"]
+    for n, device in enumerate(windows):
+        device["windowsProtectionState"] = {
+            "malwareProtectionEnabled": True,
+            "realTimeProtectionEnabled": n > 0,
+            "signatureUpdateOverdue": False,
+            "tamperProtectionEnabled": True,
+            "lastReportedDateTime": "2026-10-01T00:00:00Z",
+        }
+    got = scan(server, policy, more={"beta": True, "each_device": True, "dns_servers": ["127.0.0.1:1"]})
+    assert (got.verdict("catalogue-assigned"), got.offenders("catalogue-assigned")) == (
+        "fail",
+        ["NLT Firewall rules (draft)"],
+    )
+    offenders = [o for school in ("oak", "elm", "ash", None) for o in got.offenders("defender-running", school)]
+    assert offenders == [windows[0]["deviceName"]]
+    assert got.verdict("mail-records") == "unknown"
+
+
+GLOBAL = "62e90394-69f5-4237-9190-012177145e10"
+
+
+def test_a_tenant_with_the_largest_licence(server: tuple[GraphServer, Path], policy: Policy) -> None:
+    data = server[0].tenant
+    data.licences[0]["servicePlans"].append({"servicePlanName": "AAD_PREMIUM_P2", "provisioningStatus": "Success"})
+    person = data.objects("/users")[0]["id"]
+    base = {"principalId": person, "roleDefinitionId": GLOBAL, "directoryScopeId": "/", "appScopeId": None}
+    data.collections["/roleManagement/directory/roleAssignmentScheduleInstances"] = [
+        {"id": "i1", **base, "assignmentType": "Assigned", "memberType": "Direct", "endDateTime": None},
+        {"id": "i2", **base, "assignmentType": "Activated", "memberType": "Direct", "endDateTime": None},
+    ]
+    data.collections["/policies/roleManagementPolicyAssignments"] = [
+        {
+            "id": "a1",
+            "scopeId": "/",
+            "scopeType": "DirectoryRole",
+            "roleDefinitionId": GLOBAL,
+            "policy": {
+                "id": "p1",
+                "rules": [
+                    {"id": "Approval_EndUser_Assignment", "setting": {"isApprovalRequired": False}},
+                    {"id": "Enablement_EndUser_Assignment", "enabledRules": ["MultiFactorAuthentication"]},
+                    {"id": "Expiration_Admin_Assignment", "isExpirationRequired": True},
+                    {"id": "Notification_Admin_EndUser_Assignment", "notificationRecipients": []},
+                ],
+            },
+        }
+    ]
+    got = scan(server, policy)
+    assert got.verdict("activation-mfa") == got.verdict("activation-expiry") == "pass"
+    assert got.verdict("activation-approval") == got.verdict("activation-alert") == "fail"
+    assert got.offenders("roles-not-permanent") == [data.objects("/users")[0]["userPrincipalName"]]
+    assert got.verdict("roles-eligible") == got.verdict("guests-reviewed") == "fail"
