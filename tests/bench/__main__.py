@@ -19,6 +19,9 @@ hosts    50 real hosts on this machine (tests/lab; needs root), 20 at once, in r
          Hosts and scanner share the cores, and a host's login and script cost more than everything here: ratios within
          a round mean something, hosts a second only on one machine. SPIRITLEVEL_BENCH_HOSTS=200 takes hosts without
          systemd.
+windows  10 stand-in Windows machines behind real sshds, where there is a lab (tests/lab/windows.py): our CPU each
+         for a whole scan, after one round that warms up; and the CPU of the script on the PowerShell engine beyond
+         what the engine costs itself, where every cmdlet and class is missing, so that no stand-in is measured.
 memory   2,000 targets in one scan: the answers of one real host, replayed under 2,000 names in 20 schools through the
          collector's parser, judged and saved. Time and peak memory on the way. By itself (the process's own peak):
          make bench ARGS=memory
@@ -44,13 +47,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import directory, hosts, judging, memory, start, tenant
+from tests.bench import directory, hosts, judging, memory, start, tenant, windows
 
 ALL: dict[str, Callable[[], dict[str, Any]]] = {
     "start": start.run,
     "judging": judging.run,
     "hosts": hosts.run,
     "memory": memory.run,
+    "windows": windows.run,
     "tenant": tenant.run,
     "directory": directory.run,
 }
