@@ -346,6 +346,26 @@ class ChangeWindow(File):
     school: str | None = None
 
 
+class Freeze(File):
+    """Days on which nothing is changed, such as exams: first and last day, for one school or for all."""
+
+    name: Text
+    begin: Annotated[date, Field(alias="from")]
+    to: date
+    school: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _date(cls, data: Any) -> Any:
+        return _dates(_dates(data, "from"), "to")
+
+    @model_validator(mode="after")
+    def _order(self) -> Freeze:
+        if self.to < self.begin:
+            raise ValueError(f"a freeze ends after it begins: {self.to} is before {self.begin}")
+        return self
+
+
 class TrustFile(File):
     """trust.yml."""
 
@@ -357,6 +377,7 @@ class TrustFile(File):
     tenants: dict[Name, TenantEntry] = Field(default_factory=dict)
     notify: Notify | None = None
     change_windows: list[ChangeWindow] = Field(default_factory=list)
+    freezes: list[Freeze] = Field(default_factory=list)
     workers: Annotated[int, Field(ge=1, le=200)] = 20
 
 

@@ -106,6 +106,10 @@ def load(folder: Path) -> Trust:
             inventories[key] = tuple(folder / p for p in paths)
     if file.notify and file.notify.teams_webhook:  # whoever has the address may post: it is a secret
         _reference(file.notify.teams_webhook, doc, ("notify", "teams_webhook"), needed=True)
+    for i, window in enumerate(file.change_windows):
+        _known_school(window.school, schools, doc, ("change_windows", i, "school"))
+    for i, freeze in enumerate(file.freezes):
+        _known_school(freeze.school, schools, doc, ("freezes", i, "school"))
     codes = [s.code for s in schools.values() if s.code]
     if twice := next((c for c in codes if codes.count(c) > 1), None):
         raise doc.error(f"the code {twice!r} is given to two schools.", ("schools",))

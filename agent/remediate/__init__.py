@@ -53,7 +53,7 @@ def bundle(
         if not heap.steps and not heap.manual and not heap.left_out:
             _take_away(folder)
             continue
-        info = BundleInfo(key, folder, content(planner, heap), tuple(heap.hosts[h] for h in sorted(heap.hosts)))
+        info = BundleInfo(key, folder, content(planner, heap, day), tuple(heap.hosts[h] for h in sorted(heap.hosts)))
         _write(info, heap, planner.trust.folder)
         done.append(info)
     return done

@@ -19,7 +19,7 @@ from agent.files import Fix
 from agent.model import Finding, Kind, Offender, Target, Verdict
 from agent.plan import Planner, Selection
 from agent.remediate import shared
-from agent.remediate.windows import sentences
+from agent.remediate.windows import PATCHED_WITHIN, clash, frozen_days, sentences
 from agent.render.bundle import SECRET, is_template
 from agent.render.bundle_content import Content, Host, Manual, Step, in_order
 from agent.resources import data_dir
@@ -136,7 +136,7 @@ def _manual(control: Control, target: Target, finding: Finding, offenders: tuple
     )
 
 
-def content(planner: Planner, heap: Heap) -> Content:
+def content(planner: Planner, heap: Heap, today: date) -> Content:
     """One bundle's content, in its order. Raises `ConfigError` for a fix whose variables do not add up."""
     trust = planner.trust
     title = trust.schools[heap.school].name if heap.school else trust.name
@@ -149,8 +149,27 @@ def content(planner: Planner, heap: Heap) -> Content:
         steps,
         manual,
         tuple(heap.left_out[k] for k in sorted(heap.left_out)),
-        tuple(sentences(trust.file.change_windows, heap.school, trust.file.timezone)),
+        (
+            *sentences(trust.file.change_windows, heap.school, trust.file.timezone),
+            *frozen_days(trust.file.freezes, heap.school, today),
+        ),
+        tuple(_clashes(planner, heap, today)),
     )
+
+
+def _clashes(planner: Planner, heap: Heap, today: date) -> list[str]:
+    """Updates that are due within 14 days, all of them days on which nothing may be changed: people decide."""
+    freeze = clash(planner.trust.file.freezes, heap.school, today)
+    controls = {*heap.steps, *(m.control for m in heap.manual)}
+    files = [planner.policy.controls[c].file for c in sorted(controls)]
+    due = [f for f in files if f.theme == "updates" and f.severity in ("high", "critical")]
+    return [
+        f"{f.title} ({f.id}): high and critical updates are due within {PATCHED_WITHIN} days, and nothing may be "
+        f"changed until {freeze.to:%d %B %Y} ({freeze.name}). Decide which gives way: run it with --outside-window, "
+        "or accept it by an exception."
+        for f in due
+        if freeze is not None
+    ]
 
 
 def _step(folder: Path, control: str, hosts: Mapping[str, tuple[Rule, Finding, tuple[Offender, ...]]]) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,11 +17,13 @@ from agent.errors import SpiritlevelError, UsageError
 from agent.model import Kind, Verdict
 from agent.plan import Planner, Selection
 from agent.remediate import BundleInfo, shared
-from agent.remediate.windows import is_open
+from agent.remediate.windows import frozen, is_open
 from agent.render.bundle import SECRET, is_template
 from agent.scan import Options, scan
 from agent.store import Store
 
+SETTLE = (10, 20, 40)
+"""Seconds to wait before a tenant is read once more where a change does not show (Graph is eventually consistent)."""
 PILOT = "pilot"
 """The inventory group that goes first."""
 
@@ -167,12 +170,17 @@ def _value(value: str | int, planner: Planner) -> str:
 
 
 def closed(infos: Sequence[BundleInfo], planner: Planner, now: datetime) -> list[str]:
-    """Names of the schools whose change window is not open."""
+    """Names of the schools whose change window is not open, or where nothing may be changed on this day."""
     trust = planner.trust
     local = now.astimezone(ZoneInfo(trust.file.timezone))
-    return [
-        i.content.title for i in infos if i.content.steps and not is_open(trust.file.change_windows, i.school, local)
-    ]
+    out = []
+    for i in infos:
+        freeze = frozen(trust.file.freezes, i.school, local.date())
+        if i.content.steps and freeze is not None:
+            out.append(f"{i.content.title} ({freeze.name}, until {freeze.to:%d %B %Y})")
+        elif i.content.steps and not is_open(trust.file.change_windows, i.school, local):
+            out.append(i.content.title)
+    return out
 
 
 def apply(
@@ -270,6 +278,21 @@ def _verdicts(store: Store) -> dict[Place, Verdict]:
     return {(k.finding.target, k.finding.control, k.finding.school): k.finding.verdict for k in store.findings()}
 
 
+def _late(planner: Planner, did: Mapping[Place, Line], now: Mapping[Place, Verdict]) -> tuple[str, ...]:
+    """Tenants in which a change is not to be seen yet: what Graph reads lags what it wrote by seconds to minutes.
+
+    Policies that are only watched at first fail on; nobody waits for those.
+    """
+    tenants = {t.name for t in planner.trust.shared if t.kind is Kind.TENANT}
+    late = set()
+    for place, line in did.items():
+        fix = planner.policy.controls[place[1]].file.fix
+        staged = fix is not None and fix.risk == "disruptive"
+        if place[0] in tenants and line.seen is Seen.CHANGED and now.get(place) is Verdict.FAIL and not staged:
+            late.add(place[0])
+    return tuple(sorted(late))
+
+
 def _look_again(
     planner: Planner,
     store: Store,
@@ -288,6 +311,12 @@ def _look_again(
         try:
             outcome.run = scan(planner, store, Selection(targets=tuple(touched)), options).run.id
             now = _verdicts(store)
+            for pause in SETTLE:
+                if not (late := _late(planner, did, now)):
+                    break
+                time.sleep(pause)
+                outcome.run = scan(planner, store, Selection(targets=late), options).run.id
+                now = _verdicts(store)
         except SpiritlevelError as e:  # the fixes are made: that is noted whatever becomes of the scan
             why = f"not scanned again: {e}"
             outcome.stopped = outcome.stopped or f"The fixes were run, but {why}"

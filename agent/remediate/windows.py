@@ -1,13 +1,13 @@
-"""When a school's systems may be changed: the change windows of trust.yml."""
+"""When a school's systems may be changed: the change windows of trust.yml, and the days on which nothing is."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from agent.errors import ConfigError
-from agent.files import ChangeWindow
+from agent.files import ChangeWindow, Freeze
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*(?:([01]?\d|2[0-3]):([0-5]\d)|24:00)")
@@ -20,6 +20,34 @@ def sentences(windows: Sequence[ChangeWindow], school: str | None, zone: str) ->
         f"{w.hours.replace(' ', '') or 'all day'} ({zone})"
         for w in _of(windows, school)
     ]
+
+
+PATCHED_WITHIN = 14
+"""Days that Cyber Essentials and the DfE standard give for high and critical updates."""
+
+
+def frozen(freezes: Sequence[Freeze], school: str | None, day: date) -> Freeze | None:
+    """The freeze that a day is in, for a school or (None) for what schools share; the longest where there are several.
+
+    What schools share is frozen by every school's exams: a directory's change reaches them all.
+    """
+    mine = [f for f in freezes if school is None or f.school in (None, school)]
+    return max((f for f in mine if f.begin <= day <= f.to), key=lambda f: f.to, default=None)
+
+
+def frozen_days(freezes: Sequence[Freeze], school: str | None, today: date) -> list[str]:
+    """The freezes of a school that are not over yet, in words."""
+    mine = (f for f in freezes if (school is None or f.school in (None, school)) and f.to >= today)
+    return [
+        f"Nothing is changed from {f.begin:%d %B %Y} to {f.to:%d %B %Y}: {f.name}."
+        for f in sorted(mine, key=lambda f: (f.begin, f.to, f.name))
+    ]
+
+
+def clash(freezes: Sequence[Freeze], school: str | None, today: date) -> Freeze | None:
+    """The freeze that takes up all the days in which an update that is found missing today would have to be made."""
+    now = frozen(freezes, school, today)
+    return now if now is not None and now.to >= today + timedelta(days=PATCHED_WITHIN) else None
 
 
 def is_open(windows: Sequence[ChangeWindow], school: str | None, now: datetime) -> bool:

@@ -116,6 +116,8 @@ class Content:
     """Sentences about targets that could not be taken in."""
     windows: tuple[str, ...] = ()
     """When changes may be made, as sentences."""
+    clashes: tuple[str, ...] = ()
+    """Where two duties cannot both be met, as sentences."""
 
     @property
     def collections(self) -> tuple[str, ...]:

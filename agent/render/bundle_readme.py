@@ -42,7 +42,11 @@ def readme(content: Content) -> str:
         ]
     else:
         out += [f"Nothing here can be mended by a playbook; {_count(len(content.manual), 'thing')} to do by hand.", ""]
-    for heading, lines in (("Left out", content.left_out), ("When changes may be made", content.windows)):
+    for heading, lines in (
+        ("Left out", content.left_out),
+        ("Clashes", content.clashes),
+        ("When changes may be made", content.windows),
+    ):
         if lines:
             out += [f"## {heading}", "", *(f"- {prose(line)}" for line in lines), ""]
     if content.steps:

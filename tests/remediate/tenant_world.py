@@ -84,6 +84,13 @@ def worst(tenant: TenantData) -> None:
     for method in held["/policies/authenticationMethodsPolicy"]["authenticationMethodConfigurations"]:
         if method["id"] in ("Sms", "Voice", "Email"):
             method["state"] = "enabled"
+        if method["id"] == "Fido2":
+            method["state"] = "disabled"
+        if method["id"] == "TemporaryAccessPass":
+            method.update(state="enabled", isUsableOnce=False, maximumLifetimeInMinutes=10080)
+    campaign = held["/policies/authenticationMethodsPolicy"]["registrationEnforcement"]
+    campaign["authenticationMethodsRegistrationCampaign"]["state"] = "disabled"
+    held["/teamwork/teamsAppSettings"]["isUserPersonalScopeResourceSpecificConsentEnabled"] = True
     allowed = {
         "usersAndGroups": {"accessType": "allowed", "targets": [{"target": "AllUsers", "targetType": "user"}]},
         "applications": {

@@ -16,7 +16,7 @@ from agent.model import Finding, Offender, Verdict
 from agent.plan import Planner, Selection
 from agent.remediate import TRUST, BundleInfo, bundle, shared
 from agent.remediate.gather import _with_parameters, collections
-from agent.remediate.run import credentials
+from agent.remediate.run import Line, Place, Seen, _late, credentials
 from agent.resources import data_dir
 from agent.store import Store
 from tests.remediate import world
@@ -206,3 +206,15 @@ def test_values_of_the_baseline_in_variables() -> None:
 def test_collections_that_a_task_file_names() -> None:
     assert collections(data_dir("playbooks") / "ad/find.yml") == {"community.general"}
     assert collections(data_dir("playbooks") / "m365/get.yml") == set()
+
+
+def test_a_tenants_change_that_does_not_show_yet_is_looked_for_again(tmp_path: Path) -> None:
+    made = planner(tmp_path)
+    setting: Place = ("cloud", "m365.app-registration", None)
+    policy: Place = ("cloud", "m365.mfa-admins", None)
+    directory: Place = ("trust-ad", "ad.machine-account-quota", None)
+    did = {p: Line(p[1], p[0], Seen.CHANGED) for p in (setting, policy, directory)}
+    assert _late(made, did, dict.fromkeys(did, Verdict.FAIL)) == ("cloud",)
+    staged = {**dict.fromkeys(did, Verdict.FAIL), setting: Verdict.PASS}
+    assert _late(made, did, staged) == (), "a policy that only watches so far fails on, and a directory does not lag"
+    assert _late(made, {setting: Line(setting[1], "cloud", Seen.RIGHT)}, {setting: Verdict.FAIL}) == ()
