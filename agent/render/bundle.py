@@ -27,6 +27,8 @@ def files(content: Content) -> dict[str, str]:
         out["inventory.yml"] = inventory(content)
         out["site.yml"] = site(content)
         out.update(_variables(content))
+        if any(is_template(k) for step in content.steps for keys in step.offenders.values() for k in keys):
+            out[".ansible-lint"] = _LINT
         if names := content.collections:
             out["requirements.yml"] = dump({"collections": [{"name": n, "version": COLLECTIONS[n]} for n in names]})
         if plays := shared.undo(content):
@@ -190,6 +192,10 @@ def _variables(content: Content) -> dict[str, str]:
     return out
 
 
+_LINT = """\
+# What was found looks like a template here and there. It is tagged !unsafe and never filled in; the linter cannot know.
+skip_list: ["jinja[spacing]", "jinja[invalid]"]
+"""
 _HEAD = "# yamllint disable rule:line-length\n"  # a path is as long as it is
 
 

@@ -9,7 +9,12 @@ from typing import Any
 
 SHARED = {"sl_directories": "ad", "sl_tenants": "m365"}
 """Inventory groups of what is no machine, and the folder of their task files."""
-COLLECTIONS = {"community.general": "11.4.2", "ansible.windows": "3.3.0", "microsoft.ad": "1.10.0"}
+COLLECTIONS = {
+    "ansible.windows": "3.3.0",
+    "community.general": "11.4.2",
+    "community.windows": "3.1.0",
+    "microsoft.ad": "1.10.0",
+}
 """Collections that task files may name beside Ansible's own, in the version that they were tested with."""
 RISKS = ("low", "medium", "high", "disruptive")
 
