@@ -7,15 +7,18 @@ RFC 4511), because a library would rather log in properly.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import socket
 import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from agent.connect import ntlm_probe
 from agent.facts.ad.directory import Behaviour
 from agent.model import Reason, Unknown
 
@@ -24,7 +27,7 @@ SECONDS = 5.0
 _MAX = 1 << 20
 
 BIND_RESPONSE, ENTRY, DONE, REFERENCE = 0x61, 0x64, 0x65, 0x73
-SUCCESS, OPERATIONS_ERROR, STRONGER, CONFIDENTIALITY = 0, 1, 8, 13
+SUCCESS, OPERATIONS_ERROR, STRONGER, CONFIDENTIALITY, IN_PROGRESS = 0, 1, 8, 13, 14
 ABSENT, NO_AUTH, INVALID, NO_RIGHT, UNWILLING = 32, 48, 49, 50, 53
 
 
@@ -45,7 +48,9 @@ def behaviour(url: str, context: ssl.SSLContext, base: str) -> Behaviour:
         old_tls=_old_tls(host, ldaps_port) if ldaps is True else Unknown(Reason.NOT_COLLECTED, "there is no LDAPS"),
         certificate_ends=ends,
         plain_login=_plain_login(host, clear_port, base),
-        channel_binding=Unknown(Reason.NOT_SUPPORTED, "this version does not try an unbound NTLM login"),
+        channel_binding=_channel_binding(host, ldaps_port, context)
+        if ldaps is True
+        else Unknown(Reason.NOT_COLLECTED, "there is no LDAPS"),
         anonymous=_anonymous(
             (lambda: _secured(host, ldaps_port, context)) if ldaps is True else lambda: _plain(host, clear_port), base
         ),
@@ -118,7 +123,7 @@ def _plain_login(host: str, port: int, base: str) -> bool | Unknown:
     try:
         with _plain(host, port) as sock:
             sock.sendall(_message(1, _bind(name, secrets.token_urlsafe(24))))
-            code = next(code for tag, code in _answers(sock) if tag == BIND_RESPONSE)
+            code = next(a.code for a in _answers(sock) if a.tag == BIND_RESPONSE)
     except ConnectionRefusedError:
         return Unknown(Reason.NOT_SUPPORTED, f"nothing answers in clear on port {port} from here")
     except (OSError, _Cut, StopIteration) as failed:
@@ -139,15 +144,42 @@ def _anonymous(connect: Callable[[], AbstractContextManager[socket.socket]], bas
     try:
         with connect() as sock:
             sock.sendall(_message(1, _search(base)))
-            for tag, code in _answers(sock):
-                if tag == ENTRY or (tag == DONE and code == SUCCESS):
+            for answer in _answers(sock):
+                code = answer.code
+                if answer.tag == ENTRY or (answer.tag == DONE and code == SUCCESS):
                     return True
-                if tag == DONE:
+                if answer.tag == DONE:
                     refused = code in (OPERATIONS_ERROR, STRONGER, CONFIDENTIALITY, NO_AUTH, NO_RIGHT, UNWILLING)
                     return False if refused else Unknown(Reason.UNREADABLE, f"the server answered with code {code}")
     except (OSError, _Cut, ValueError) as failed:
         return Unknown(Reason.UNREACHABLE, f"a search without a login: {_words(failed)}")
     return Unknown(Reason.UNREADABLE, "a search without a login")
+
+
+def _channel_binding(host: str, port: int, context: ssl.SSLContext) -> bool | Unknown:
+    """Whether Windows refuses an NTLM login over TLS because it is not bound to the connection.
+
+    Samba looks at that after it looked at who is there, so from there a failed login says nothing.
+    """
+    try:
+        with _secured(host, port, context) as sock:
+            answers = _answers(sock)
+            sock.sendall(_message(1, _search("", "vendorName")))
+            if b"samba" in b"".join(a.body for a in itertools.takewhile(lambda a: a.tag != DONE, answers)).lower():
+                return Unknown(Reason.NOT_SUPPORTED, "Samba shows it only to a login that succeeds")
+            sock.sendall(_message(2, _sasl(ntlm_probe.negotiate())))
+            first = next(a for a in answers if a.tag == BIND_RESPONSE)
+            if first.code != IN_PROGRESS:
+                return Unknown(Reason.NOT_SUPPORTED, f"the server takes no NTLM login (code {first.code})")
+            sock.sendall(_message(3, _sasl(ntlm_probe.authenticate(first.credentials))))
+            second = next(a for a in answers if a.tag == BIND_RESPONSE)
+    except (OSError, _Cut, StopIteration, ValueError) as failed:
+        return Unknown(Reason.UNREACHABLE, f"an NTLM login over TLS: {_words(failed)}")
+    if ntlm_probe.MISSING_BINDING in second.text.lower():
+        return True
+    if second.code == INVALID and ntlm_probe.WRONG_NAME in second.text.lower():
+        return False
+    return Unknown(Reason.UNREADABLE, f"the server answered an NTLM login with code {second.code}")
 
 
 def _words(failed: Exception) -> str:
@@ -170,16 +202,35 @@ def _bind(name: str, password: str) -> bytes:
     return _part(0x60, _part(0x02, b"\x03") + _part(0x04, name.encode()) + _part(0x80, password.encode()))
 
 
-def _search(base: str) -> bytes:
-    """(objectClass=user) in the whole subtree, few entries, no attribute ("1.1"). Samba counts referrals as entries."""
-    is_user = _part(0xA3, _part(0x04, b"objectClass") + _part(0x04, b"user"))
+def _sasl(token: bytes) -> bytes:
+    mechanism = _part(0xA3, _part(0x04, b"GSS-SPNEGO") + _part(0x04, token))
+    return _part(0x60, _part(0x02, b"\x03") + _part(0x04, b"") + mechanism)
+
+
+def _search(base: str, attribute: str = "1.1") -> bytes:
+    """Accounts in the whole subtree, few entries, no attribute ("1.1"); with an empty base the server's own object.
+
+    Samba counts referrals as entries, so one would be too few.
+    """
+    is_user = _part(0xA3, _part(0x04, b"objectClass") + _part(0x04, b"user")) if base else _part(0x87, b"objectClass")
     limits = _part(0x02, b"\x64") + _part(0x02, bytes([int(SECONDS)])) + _part(0x01, b"\0")
-    fixed = _part(0x04, base.encode()) + _part(0x0A, b"\x02") + _part(0x0A, b"\0") + limits
-    return _part(0x63, fixed + is_user + _part(0x30, _part(0x04, b"1.1")))
+    fixed = _part(0x04, base.encode()) + _part(0x0A, b"\x02" if base else b"\0") + _part(0x0A, b"\0") + limits
+    return _part(0x63, fixed + is_user + _part(0x30, _part(0x04, attribute.encode())))
 
 
-def _answers(sock: socket.socket) -> Iterator[tuple[int, int]]:
-    """(operation's tag, result code or -1) of each message. Raises `_Cut` at the end or at nonsense."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One message: the operation's tag, its result code (-1: none), the server's words and what it proves itself by."""
+
+    tag: int
+    code: int = -1
+    text: str = ""
+    credentials: bytes = b""
+    body: bytes = b""
+
+
+def _answers(sock: socket.socket) -> Iterator[_Answer]:
+    """Each message as it comes. Raises `_Cut` at the end or at nonsense."""
     buffer = b""
     while len(buffer) < _MAX:
         whole = _whole(buffer)
@@ -191,11 +242,20 @@ def _answers(sock: socket.socket) -> Iterator[tuple[int, int]]:
             continue
         message, buffer = whole
         tag, body, _ = _take(_take(message)[2])
-        code = -1
-        if tag in (BIND_RESPONSE, DONE):
-            code = int.from_bytes(_take(body)[1], "big")
-        yield tag, code
+        yield _result(tag, body) if tag in (BIND_RESPONSE, DONE) else _Answer(tag, body=body)
     raise _Cut
+
+
+def _result(tag: int, body: bytes) -> _Answer:
+    """LDAPResult of RFC 4511 4.1.9, with the server's SASL credentials where it has some (4.2.2)."""
+    _, code, rest = _take(body)
+    _, _, rest = _take(rest)
+    _, text, rest = _take(rest)
+    credentials = b""
+    while rest:
+        kind, value, rest = _take(rest)
+        credentials = value if kind == 0x87 else credentials
+    return _Answer(tag, int.from_bytes(code, "big"), text.decode("utf-8", "replace"), credentials)
 
 
 def _whole(buffer: bytes) -> tuple[bytes, bytes] | None:

@@ -217,7 +217,9 @@ _SCOPES = {
     "sub": "subtree",
     "deleted": "subtree (deleted objects too)",
 }
-_TRIED = "tries without a login: TLS versions, a login in clear as nobody who exists, one anonymous search"
+_TRIED = (
+    "tries without a login: TLS versions, one anonymous search, and as nobody who exists a login in clear and by NTLM"
+)
 
 
 def plan(wanted: Sequence[str]) -> list[PlanStep]:
