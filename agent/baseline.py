@@ -160,7 +160,7 @@ class Policy:
         rules, missing = [], []
         for cid in sorted(chosen):
             control = self.controls[cid]
-            if control.platform != target.platform or (scope and control.file.scope != scope):
+            if control.platform != target.family or (scope and control.file.scope != scope):
                 continue
             mine = {n: p.default for n, p in control.file.parameters.items() if p.has_default}
             mine.update({n: values[n] for n in control.uses if n in values})

@@ -31,7 +31,7 @@ from agent.errors import (
     TargetError,
     Unreachable,
 )
-from agent.facts.protocol import Collected, Limits, PowerShell
+from agent.facts.protocol import Collected, Limits, PlanStep, PowerShell
 from agent.facttypes import REGISTRY
 from agent.model import Evidence, Kind, Reading, Reason, Target, TargetState, Unknown
 
@@ -117,6 +117,16 @@ def module(platform: str) -> ModuleType | None:
     return importlib.import_module(f"agent.facts.{platform}") if platform in REGISTRY.platforms() else None
 
 
+def steps(target: Target, wanted: Sequence[str]) -> list[PlanStep]:
+    """What reading a target would ask; empty where spiritlevel cannot read it yet."""
+    facts = module(target.family)
+    if facts is None:
+        return []
+    makes = (target.platform,) if target.platform != target.family else ()
+    found: list[PlanStep] = facts.plan(wanted, *makes)
+    return found
+
+
 def collect(
     target: Target,
     wanted: Sequence[str],
@@ -134,7 +144,7 @@ def collect(
     except (TargetError, SecretError) as e:
         reason = next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable)
         return replace(nothing(target, wanted, began, reason, str(e)), no_answer=isinstance(e, NoAnswer))
-    facts = shape(target.platform, wanted, got)
+    facts = shape(target.family, wanted, got)
     # A target that answered and told nothing is one state, not a hundred unknowns.
     silent = bool(facts) and all(r.unknown for r in facts.values())
     return Evidence(target, TargetState.UNREACHABLE if silent else got.state, began, facts, got.detail, dict(got.ids))
@@ -144,7 +154,7 @@ def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) ->
     def secret(reference: str) -> str:
         return secrets.resolve(reference, folder)
 
-    facts = module(target.platform)
+    facts = module(target.family)
     if facts is None:
         raise Unreachable(f"spiritlevel cannot read {target.platform} yet.")
     deadline = Limits(limits.seconds, limits.bytes)
@@ -167,6 +177,10 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
         return open_tenant(target, secret, limits)
     if target.platform == "windows":
         return _open_windows(target, secret, limits)
+    if target.family == "switch":
+        from agent.connect.switch import open_switch
+
+        return open_switch(target, secret, limits)
     if not ansible.own_connection(target.settings):
         from agent.connect.ansible_shell import open_ansible
 

@@ -88,6 +88,8 @@ def examine(job: Job, folder: Path, limits: Limits, credentials: Credentials, st
     target = job.target
     if not job.wanted:
         return Checkup(target, State.NOT_COVERED, f"no control reads {target.platform} here")
+    if target.family == "switch":
+        return _switch(collect(target, sorted({*job.wanted, "remote"}), folder, limits, credentials, stop))
     if target.kind is Kind.DEVICE and target.platform != "windows":
         return _device(job, folder, limits, credentials, stop)
     evidence = collect(target, job.wanted, folder, limits, credentials, stop)
@@ -156,6 +158,32 @@ def _windows(evidence: Evidence) -> Checkup:
         words.append(f"Not read: {named(list(other))}.")
     grant = f"Give it the rights that the kit describes. {KIT}" if closed else "Try again; then look at the reason."
     return Checkup(evidence.target, State.MISSING, " ".join(words), grant)
+
+
+def _switch(evidence: Evidence) -> Checkup:
+    """What a switch did not show: the configuration, which takes a right, and commands that did not answer."""
+    target = evidence.target
+    if evidence.state is TargetState.UNREACHABLE:
+        return _failed(target, evidence.detail)
+    lacking = sorted(
+        {why.detail for r in evidence.facts.values() if (why := r.unknown) and why.reason is Reason.PERMISSION}
+    )
+    if lacking:
+        return Checkup(
+            target,
+            State.MISSING,
+            f"the login works, and the account may not: {named(lacking)}.",
+            "Give it that right for reading (Cisco: privilege 15 or a view with that command; Aruba: a role with that"
+            " command), or an enable password: ansible_become_password.",
+        )
+    other = sorted({str(why) for r in evidence.facts.values() if (why := r.unknown) and why.reason not in _SILENT})
+    if other:
+        return Checkup(target, State.MISSING, f"Not read: {named(other)}.", "Try again; see how long the switch takes.")
+    return Checkup(target, State.WELL)
+
+
+_SILENT = (Reason.COMMAND_MISSING, Reason.NOT_SUPPORTED, Reason.NOT_COLLECTED)
+"""A command that a switch lacks is no fault of the account's."""
 
 
 def needing_root(wanted: Sequence[str]) -> list[str]:
@@ -239,7 +267,7 @@ def unknown_keys(target: Target, folder: Path, seconds: float) -> Shown:
     from agent.connect.ssh_options import login
 
     settings = at(target, folder).settings
-    if not ansible.own_connection(settings):
+    if target.family != "switch" and not ansible.own_connection(settings):
         return Shown(target)  # reached through Ansible: there is no SSH host key to learn
     try:
         want = login(target.name, settings)

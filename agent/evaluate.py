@@ -69,7 +69,7 @@ class Case:
     def view(self, rule: Rule) -> View:
         """Everything that the rule may look at."""
         e = self.evidence
-        return View(e.target.platform, e.facts, e.as_of, rule.parameters, self.schools, self.settings, self.shared)
+        return View(e.target.family, e.facts, e.as_of, rule.parameters, self.schools, self.settings, self.shared)
 
 
 @dataclass(slots=True)
@@ -239,7 +239,7 @@ class _Plan:
         # Neither schools nor settings are shown: nothing that is remembered can depend on them.
         shared: dict[Any, Any] = {}
         rules = [self.rules[i] for i in block.places]
-        return tuple([decide(r, View(e.target.platform, e.facts, e.as_of, r.parameters, shared=shared)) for r in rules])
+        return tuple([decide(r, View(e.target.family, e.facts, e.as_of, r.parameters, shared=shared)) for r in rules])
 
 
 _PLANS: dict[tuple[int, ...], _Plan] = {}
@@ -275,7 +275,7 @@ def _seen_by(rule: Rule, case: Case, school: School | None) -> View:
         return case.view(rule)
     e = case.evidence
     return Part(
-        e.target.platform, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
+        e.target.family, e.facts, e.as_of, rule.parameters, case.schools, case.settings, case.shared, case, school
     )
 
 

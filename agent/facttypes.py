@@ -43,7 +43,7 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version string. `scheme`: `dpkg`, `rpm` or `dotted` (numbers between dots)."""
+    """A version string. `scheme`: `dpkg`, `rpm`, `dotted` (numbers between dots) or `switch`."""
 
     scheme: str
 

@@ -138,6 +138,15 @@ class School:
     not_scanned: Mapping[str, int] = field(default_factory=dict)
 
 
+FAMILIES: Mapping[str, str] = {"ios": "switch", "aoscx": "switch", "procurve": "switch"}
+"""Platforms that are read as one: their facts and controls are declared for the family."""
+
+
+def family(platform: str) -> str:
+    """The name under which facts and controls of a platform are declared: its family's, else its own."""
+    return FAMILIES.get(platform, platform)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One thing that is scanned. `school` is None for a directory or tenant (they may be shared).
@@ -159,6 +168,11 @@ class Target:
     def id(self) -> str:
         """`school/name` for a device, `name` for a shared target: unique in a trust."""
         return f"{self.school}/{self.name}" if self.school else self.name
+
+    @property
+    def family(self) -> str:
+        """The name under which its facts and controls are declared."""
+        return family(self.platform)
 
 
 @dataclass(frozen=True, slots=True)

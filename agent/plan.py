@@ -142,7 +142,7 @@ class Planner:
     def unread(self, selection: Selection) -> dict[tuple[str | None, str], int]:
         """Number of targets that nothing here can read yet, by school and platform: shown, never passed over."""
         known = REGISTRY.platforms()
-        return dict(Counter((t.school, t.platform) for t in self.select(selection) if t.platform not in known))
+        return dict(Counter((t.school, t.platform) for t in self.select(selection) if t.family not in known))
 
     def job(self, target: Target, selection: Selection, evidence: Evidence | None = None) -> Job:
         """Resolve one target. With `evidence`, placeholders that only the target knows are filled from it."""

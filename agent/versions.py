@@ -1,6 +1,7 @@
 """Comparing version strings by the rules of the system that made them. Pure; returns sort keys.
 
-Sources: deb-version(7) for `dpkg`, rpm's `rpmvercmp` for `rpm`. `dotted` is numbers between dots.
+Sources: deb-version(7) for `dpkg`, rpm's `rpmvercmp` for `rpm`. `dotted` is numbers between dots. `switch` is releases
+of switches: Cisco's white paper on IOS release names, and numbers between dots with a letter behind the last.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import zip_longest
 
 def at_least(scheme: str, value: str, floor: str) -> bool:
     """Whether `value` is `floor` or later. Raises `ValueError` for what is no version of that scheme."""
-    return {"dpkg": _dpkg, "rpm": _rpm, "dotted": _dotted}[scheme](value, floor) >= 0
+    return {"dpkg": _dpkg, "rpm": _rpm, "dotted": _dotted, "switch": _switch}[scheme](value, floor) >= 0
 
 
 @lru_cache(maxsize=4096)
@@ -27,6 +28,35 @@ def _dotted(a: str, b: str) -> int:
 
     x, y = key(a), key(b)
     return (x > y) - (x < y)
+
+
+_IOS = re.compile(r"(\d+)\.(\d+)\((\d+)([a-z]?)\)([A-Z]*)(\d*)([a-z]*)")
+_DOTTED = re.compile(r"(\d+(?:\.\d+)*)([a-z]?)(?:[A-Z]+\d*)?")
+
+
+@lru_cache(maxsize=4096)
+def _switch(a: str, b: str) -> int:
+    """`15.2(7)E10` is later than `15.2(7)E9a`; of two trains with the same numbers neither is the later."""
+    x, y = _IOS.fullmatch(a), _IOS.fullmatch(b)
+    if x and y:
+        first, second = ([int(m[1]), int(m[2]), int(m[3]), m[4]] for m in (x, y))
+        if first != second:
+            return 1 if first > second else -1
+        if x[5] != y[5]:
+            raise ValueError(f"{a!r} and {b!r} are of two trains, which have no order")
+        mine, theirs = ((int(m[6] or 0), m[7]) for m in (x, y))
+        return (mine > theirs) - (mine < theirs)
+    p, q = _DOTTED.fullmatch(a), _DOTTED.fullmatch(b)
+    if not p or not q:
+        # 17.9.4 against 15.2(7)E10: only the numbers in front can tell.
+        heads = [re.match(r"(\d+)\.(\d+)", text) for text in (a, b)]
+        if None in heads:
+            raise ValueError(f"not a release: {a!r} or {b!r}")
+        one, two = (tuple(map(int, h.groups())) for h in heads if h)
+        if one == two:
+            raise ValueError(f"{a!r} and {b!r} cannot be compared")
+        return 1 if one > two else -1
+    return _dotted(p[1], q[1]) or (p[2] > q[2]) - (p[2] < q[2])
 
 
 def _epoch(text: str) -> tuple[int, str]:

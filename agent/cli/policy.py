@@ -52,7 +52,7 @@ def validate(ctx: click.Context) -> None:
 @click.pass_context
 def plan(ctx: click.Context, selection: Selection, form: str) -> None:
     """Show what a scan would ask, of whom, with which rights. Touches no target."""
-    from agent.collect import module
+    from agent.collect import steps
     from agent.plan import describe
 
     planner = open_trust(ctx)
@@ -60,13 +60,14 @@ def plan(ctx: click.Context, selection: Selection, form: str) -> None:
     out: list[dict[str, Any]] = []
     for group in describe(jobs).values():
         first = group[0]
-        facts = module(first.target.platform)
-        steps = facts.plan(first.wanted) if facts else []
         out.append(
             {
                 "platform": first.target.platform,
                 "targets": [j.target.id for j in group],
-                "steps": [{"what": s.what, "rights": list(s.rights), "feeds": list(s.feeds)} for s in steps],
+                "steps": [
+                    {"what": s.what, "rights": list(s.rights), "feeds": list(s.feeds)}
+                    for s in steps(first.target, first.wanted)
+                ],
             }
         )
     waiting = sorted({(n.control, m) for j in jobs for n, _ in j.not_covered for m in n.missing})

@@ -184,8 +184,8 @@ def _learn(ctx: click.Context, planner: Planner, selection: Selection, yes: bool
     from agent.connect.ansible import remoting
     from agent.doctor import learn, parallel, unknown_keys
 
-    ours = ("linux", "windows")
-    targets = [t for t in planner.select(selection) if t.platform in ours and not remoting(t.settings)]
+    ours = ("linux", "windows", "switch")
+    targets = [t for t in planner.select(selection) if t.family in ours and not remoting(t.settings)]
     if not targets:
         raise UsageError("the selection holds no host that is read over SSH.")
 

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.connect import become, known_hosts
+from agent.connect import become, known_hosts, ssh_legacy
 from agent.connect.ssh_keys import Secret, authenticate
 from agent.connect.ssh_link import CONNECT_SECONDS, Link, NoCommonKey
 from agent.connect.ssh_options import Login, login, place
@@ -53,11 +53,8 @@ def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[Shell]:
     password to try; and what `secret` raises. Where the inventory gives a password for sudo, `run` may raise
     `CredentialRefused` and `SecretError` too.
     """
-    want = login(target.name, target.settings)
-    with ExitStack() as stack:
-        link = stack.enter_context(_reach(want, secret, time.monotonic() + limits.seconds))
-        _greet(link, want)
-        authenticate(link, want, secret)
+    want = replace(login(target.name, target.settings), legacy=ssh_legacy.NONE)
+    with open_link(want, secret, limits) as link:
         shell: Shell = SshShell(link)
         if word := become.reference(target.settings):
             shell = become.SudoShell(shell, word, secret, link.place)
@@ -65,10 +62,22 @@ def open_ssh(target: Target, secret: Secret, limits: Limits) -> Iterator[Shell]:
 
 
 @contextlib.contextmanager
+def open_link(want: Login, secret: Secret, limits: Limits, *, keys: bool = True) -> Iterator[Link]:
+    """A connection to a host that is the right one and has let us in. Raises as `open_ssh` does.
+
+    `keys=False`: only the password is tried, where each key would count as a wrong login.
+    """
+    with _reach(want, secret, time.monotonic() + limits.seconds) as link:
+        _greet(link, want)
+        authenticate(link, want, secret, keys=keys)
+        yield link
+
+
+@contextlib.contextmanager
 def _reach(want: Login, secret: Secret, deadline: float) -> Iterator[Link]:
     """A connection to a host, not greeted yet, over all the jump hosts before it. Says which of them fails."""
     if want.via is None:
-        with Link(want.host, want.port, deadline, proxy=want.proxy) as link:
+        with Link(want.host, want.port, deadline, proxy=want.proxy, legacy=want.legacy) as link:
             yield link
         return
     with ExitStack() as stack:
@@ -88,7 +97,7 @@ def _reach(want: Login, secret: Secret, deadline: float) -> Iterator[Link]:
             raise kind(
                 f"the jump host on the way to {place(want.host, want.port)} failed: {error.message}", error.hint
             ) from error
-        yield stack.enter_context(Link(want.host, want.port, deadline, via=before))
+        yield stack.enter_context(Link(want.host, want.port, deadline, via=before, legacy=want.legacy))
 
 
 def _turn(hop: Login) -> threading.BoundedSemaphore:
@@ -115,7 +124,7 @@ def fingerprints(
     for types in (
         ("ssh-ed25519",),
         ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
-        ("rsa-sha2-512", "rsa-sha2-256"),
+        ("rsa-sha2-512", "rsa-sha2-256", *want.legacy.host_keys),
     ):
         with _reach(want, _no_secret, time.monotonic() + seconds) as link:
             try:
@@ -143,7 +152,7 @@ def _greet(link: Link, want: Login) -> None:
     known = known_hosts.lookup(want.known_hosts, want.key_name, want.key_port)
     if want.alias and not known.keys:  # ssh files an alias without a port; earlier versions of this client did not
         known = known_hosts.lookup(want.known_hosts, want.key_name, want.port)
-    wanted = tuple(t for name in known.types for t in _signatures(name))
+    wanted = tuple(t for name in known.types for t in _signatures(name, want))
     try:
         key = link.handshake(wanted)
     except NoCommonKey as error:
@@ -169,9 +178,9 @@ def _greet(link: Link, want: Login) -> None:
     )
 
 
-def _signatures(key_type: str) -> tuple[str, ...]:
-    """Signature algorithms for a known key type: RSA keys sign with SHA-2 only."""
-    return ("rsa-sha2-512", "rsa-sha2-256") if key_type == "ssh-rsa" else (key_type,)
+def _signatures(key_type: str, want: Login) -> tuple[str, ...]:
+    """Signature algorithms for a known key type: RSA keys sign with SHA-2 only, unless the inventory allows SHA-1."""
+    return ("rsa-sha2-512", "rsa-sha2-256", *want.legacy.host_keys) if key_type == "ssh-rsa" else (key_type,)
 
 
 class SshShell:
@@ -226,6 +235,20 @@ class SshShell:
         return Output(bytes(out), bytes(noise.kept), status if done else None, truncated, late and not done)
 
 
+def open_terminal(link: Link, width: int, height: int) -> paramiko.Channel:
+    """An interactive session with a terminal of that size, as switches want it. Raises what `Link.failure` gives."""
+    import paramiko
+
+    try:
+        channel = link.transport.open_session(timeout=link.left())
+        channel.settimeout(link.left())
+        channel.get_pty("vt100", width, height)
+        channel.invoke_shell()
+        return channel
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise link.failure(error, "opened no session") from error
+
+
 def _shut(channel: paramiko.Channel) -> None:
     """Close a channel whose connection may be closing at the same moment."""
     import paramiko
@@ -253,4 +276,4 @@ class _Drain(threading.Thread):
             self.join(5)
 
 
-__all__ = ["HostKey", "SshShell", "fingerprints", "open_ssh"]
+__all__ = ["HostKey", "SshShell", "fingerprints", "open_link", "open_ssh", "open_terminal"]

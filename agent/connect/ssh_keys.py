@@ -22,8 +22,8 @@ TRIES = 5
 Secret = Callable[[str], str]
 
 
-def authenticate(link: Link, want: Login, secret: Secret) -> None:
-    """Keys first (the files named, the agent's, the usual ones), then the password if there is one.
+def authenticate(link: Link, want: Login, secret: Secret, *, keys: bool = True) -> None:
+    """Keys first (the files named, the agent's, the usual ones) unless `keys` is false, then the password, if any.
 
     Raises `CredentialRefused`, `SecretError` where there is nothing to try, and what `secret` raises.
     """
@@ -31,7 +31,7 @@ def authenticate(link: Link, want: Login, secret: Secret) -> None:
 
     transport, tried, unread = link.transport, 0, ""
     try:
-        for key in _keys(want, secret):
+        for key in _keys(want, secret) if keys else ():
             if isinstance(key, str):
                 unread = unread or key
                 continue

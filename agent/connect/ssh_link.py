@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from agent.connect import ssh_legacy
 from agent.connect.ssh_options import clean, hint, place, why
 from agent.errors import Broken, NoAnswer, TargetError, Unreachable
 
@@ -47,12 +48,20 @@ class Way(Protocol):
 class Link:
     """One connection with its transport, and the clock that ends both. Use as a context manager.
 
-    `via` is a logged-in link to the jump host before it, `proxy` the words of a program that leads there.
+    `via` is a logged-in link to the jump host before it, `proxy` the words of a program that leads there, `legacy` the
+    old algorithms that may be offered.
     """
 
     def __init__(
-        self, host: str, port: int, deadline: float, via: Link | None = None, proxy: Sequence[str] = ()
+        self,
+        host: str,
+        port: int,
+        deadline: float,
+        via: Link | None = None,
+        proxy: Sequence[str] = (),
+        legacy: ssh_legacy.Legacy = ssh_legacy.NONE,
     ) -> None:
+        self.legacy = legacy
         self.host, self.port, self.deadline = host, port, deadline
         self.place = place(host, port)
         self.expired = False
@@ -185,7 +194,8 @@ class Link:
             log.propagate = False
         assert self._way is not None  # noqa: S101 - for the type checker
         try:
-            transport = self._transport = paramiko.Transport(self._way)  # type: ignore[arg-type]  # a channel will do
+            kind = ssh_legacy.transport_class() if self.legacy else paramiko.Transport
+            transport = self._transport = kind(self._way)  # type: ignore[arg-type]  # a channel will do
             transport.set_log_channel(_LOG)
             transport.daemon = True
             transport.banner_timeout = transport.handshake_timeout = min(CONNECT_SECONDS, self.left())
@@ -195,9 +205,11 @@ class Link:
             options.kex = tuple(k for k in _FAST_KEX if k in known) + tuple(
                 k for k in options.kex if k not in _FAST_KEX
             )
+            options.kex = (*options.kex, *self.legacy.kex)
             safe = [c for c in options.ciphers if "cbc" not in c and "3des" not in c]
             # AES-GCM needs no separate MAC, which paramiko would compare byte by byte in Python.
-            options.ciphers = tuple(sorted(safe, key=lambda c: "gcm" not in c))
+            options.ciphers = (*sorted(safe, key=lambda c: "gcm" not in c), *self.legacy.ciphers)
+            options.key_types = (*options.key_types, *self.legacy.host_keys)
             if key_types:
                 usable = tuple(t for t in key_types if t in options.key_types)
                 if not usable:

@@ -13,7 +13,7 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from agent.connect import known_hosts, ssh_config
+from agent.connect import known_hosts, ssh_config, ssh_legacy
 from agent.connect.inventory_values import is_template
 from agent.connect.ssh_config import Options
 from agent.errors import Unreachable
@@ -57,6 +57,8 @@ class Login:
     agent: bool = True
     alias: bool = False
     """`key_name` is a HostKeyAlias, which known_hosts files without a port."""
+    legacy: ssh_legacy.Legacy = ssh_legacy.NONE
+    """Old algorithms that the inventory allows for this host."""
 
     @property
     def usual_key_files(self) -> tuple[Path, ...]:
@@ -102,6 +104,7 @@ def login(name: str, settings: Mapping[str, Any]) -> Login:
         identities_only=want.identities_only or bool(named),
         password=_first(settings, "ansible_ssh_pass", "ansible_ssh_password", "ansible_password"),
         passphrase=_first(settings, "ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase"),
+        legacy=ssh_legacy.asked(settings),
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.model import family
 from agent.render.snapshot import Row
 from agent.render.summary import Standing, Summary, worst
 from agent.standards import Requirement, Standard
@@ -67,7 +68,7 @@ class Judge:
             for row in (*summary.own[school], *summary.shared[school]):
                 self._rows[school, row.finding.control].append(row)
             self._platforms[school] = {
-                t.platform for t in summary.snapshot.targets if t.school == school or school in t.serves
+                family(t.platform) for t in summary.snapshot.targets if t.school == school or school in t.serves
             }
 
     def standard(self, standard: Standard) -> list[Overall]:
