@@ -25,7 +25,18 @@ def device(version: str, system: str | None) -> dict[str, Any]:
         "serial": clean(serial[1], 40) if serial else None,
         "release": release,
     }
-    return {"platform": "aoscx", "family": match[1] if match else nothing, "release": release, "members": [member]}
+    return {
+        "platform": "aoscx",
+        "kind": "access point" if instant(version) else "switch",
+        "family": match[1] if match else nothing,
+        "release": release,
+        "members": [member],
+    }
+
+
+def instant(version: str) -> bool:
+    """Whether it is an Instant access point, whose configuration has other words: only its networks are read."""
+    return re.search(r"ArubaOS \(MODEL", version) is not None
 
 
 def port_status(text: str) -> list[dict[str, Any]]:

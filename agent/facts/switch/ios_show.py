@@ -21,7 +21,10 @@ def device(version: str, config_release: str | None) -> dict[str, Any]:
     nothing = Unknown(Reason.UNREADABLE, "show version names no release")
     family = re.sub(r"_?IOSXE$", "", image[1]) if image else nothing
     release = image[2] if image else (m[1] if (m := _XE.search(version)) else config_release or nothing)
-    return {"platform": "ios", "family": family, "release": release, "members": _members(version, release)}
+    # AP3G2-K9W7: images of autonomous access points
+    kind = "access point" if image and re.match(r"AP\d", image[1]) else "switch"
+    members = _members(version, release)
+    return {"platform": "ios", "kind": kind, "family": family, "release": release, "members": members}
 
 
 def _members(text: str, release: Any) -> list[dict[str, Any]]:

@@ -26,7 +26,13 @@ def device(version: str, system: str | None, header: str) -> dict[str, Any]:
         "serial": clean(serial[1], 40) if serial else None,
         "release": release,
     }
-    return {"platform": "procurve", "family": match[1] if match else nothing, "release": release, "members": [member]}
+    return {
+        "platform": "procurve",
+        "kind": "switch",
+        "family": match[1] if match else nothing,
+        "release": release,
+        "members": [member],
+    }
 
 
 def saved(text: str) -> bool | None:

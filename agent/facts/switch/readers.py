@@ -117,7 +117,7 @@ def _device_always(look: Look) -> Any:
         return _device(look)
     except Missing as error:
         why = error.why
-        return {"platform": look.platform, "family": why, "release": why, "members": why}
+        return {"platform": look.platform, "kind": why, "family": why, "release": why, "members": why}
 
 
 def _vlans_ios(look: Look) -> Any:
@@ -182,6 +182,27 @@ def _nothing(_: Look) -> Any:
     return []
 
 
+INSTANT = Unknown(Reason.NOT_SUPPORTED, "Aruba Instant: only its networks are read")
+
+
+def _aoscx(function: Callable[[Block], Any]) -> Reader:
+    """A reader of an AOS-CX configuration; that of an Instant access point has other words."""
+
+    def read(look: Look) -> Any:
+        root = look.config()
+        if root.has(r"virtual-controller-\S+ .*") or aoscx_show.instant(_optional(look, "show version") or ""):
+            return INSTANT
+        return function(root)
+
+    return Reader((CONFIG, "show version"), read)
+
+
+def _banners_aoscx(look: Look) -> Any:
+    if look.config().has(r"virtual-controller-\S+ .*"):
+        return INSTANT
+    return aoscx_config.banners(look.taken())
+
+
 SESSION = Reader((), _session)
 NONE = Reader((), _nothing)
 
@@ -214,24 +235,24 @@ READERS: Mapping[str, Mapping[str, Reader]] = {
         "session": SESSION,
         "device": Reader(("show version", "show system"), _device_always),
         "startup": Reader((CONFIG, STARTUP), _saved),
-        "snmp_users": config(aoscx_config.snmp_users),
+        "snmp_users": _aoscx(aoscx_config.snmp_users),
         "port_status": Reader(
             ("show interface brief",), lambda look: aoscx_show.port_status(look.text("show interface brief"))
         ),
         "neighbours": Reader((LLDP["aoscx"],), lambda look: _seen(look, LLDP["aoscx"], aoscx_show.lldp)),
-        "vlans": config(aoscx_config.vlans),
+        "vlans": _aoscx(aoscx_config.vlans),
         "lines": NONE,
-        "remote": config(aoscx_config.remote),
-        "banners": Reader((CONFIG,), lambda look: aoscx_config.banners(look.taken())),
-        "access_lists": config(aoscx_config.access_lists),
-        "aaa": config(aoscx_config.aaa),
-        "secrets": config(aoscx_config.secrets),
-        "accounts": config(aoscx_config.accounts),
-        "snmp": config(aoscx_config.snmp),
-        "time": config(aoscx_config.time),
-        "logging": config(aoscx_config.logging),
-        "guards": config(aoscx_config.guards),
-        "ports": config(aoscx_config.ports),
+        "remote": _aoscx(aoscx_config.remote),
+        "banners": Reader((CONFIG,), _banners_aoscx),
+        "access_lists": _aoscx(aoscx_config.access_lists),
+        "aaa": _aoscx(aoscx_config.aaa),
+        "secrets": _aoscx(aoscx_config.secrets),
+        "accounts": _aoscx(aoscx_config.accounts),
+        "snmp": _aoscx(aoscx_config.snmp),
+        "time": _aoscx(aoscx_config.time),
+        "logging": _aoscx(aoscx_config.logging),
+        "guards": _aoscx(aoscx_config.guards),
+        "ports": _aoscx(aoscx_config.ports),
         "wireless": config(aoscx_config.wireless),
     },
     "procurve": {

@@ -20,6 +20,7 @@ MEMBER = Record(
 DEVICE = Record(
     {
         "platform": Field(Enum(("ios", "aoscx", "procurve")), "whose words it speaks"),
+        "kind": Field(Enum(("switch", "access point")), "an access point has no VLANs and ports of its own to judge"),
         "family": Field(STR, "what the table of approved releases calls it: C2960X, FL, YA"),
         "release": Field(STR, "release that runs, without the family: 15.2(7)E10, 10.13.1040, 16.11.0020"),
         "members": Field(ListOf(MEMBER), "units of the stack, or the one switch"),
