@@ -24,11 +24,11 @@ def tail(text: str) -> str:
 
 def settle(text: str) -> str:
     """Line ends made plain, and what the terminal erased taken out."""
-    text = text.replace("\r\n", "\n").replace("\n\r", "\n")
     text = re.sub(r"\r+\n", "\n", text)
-    # A pager is wiped by backspaces or by blanks between two returns.
+    # A pager is wiped by backspaces, or by blanks between two returns: before anything else, as what follows is indented.
     text = re.sub(r"\x08+ *\x08*", "", text)
-    text = re.sub(r"\r[ \t]*\r", "", text)
+    text = re.sub(r"\r[ \t]+\r", "", text)
+    text = text.replace("\n\r", "\n")
     return text.replace("\r", "").replace("\x00", "").replace("\x07", "")
 
 
