@@ -25,7 +25,7 @@ def tail(text: str) -> str:
 def settle(text: str) -> str:
     """Line ends made plain, and what the terminal erased taken out."""
     text = re.sub(r"\r+\n", "\n", text)
-    # A pager is wiped by backspaces, or by blanks between two returns: before anything else, as what follows is indented.
+    # A pager is wiped by backspaces, or by blanks between two returns; what follows keeps its indentation.
     text = re.sub(r"\x08+ *\x08*", "", text)
     text = re.sub(r"\r[ \t]+\r", "", text)
     text = text.replace("\n\r", "\n")

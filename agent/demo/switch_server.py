@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -154,10 +155,11 @@ class _Host:
         except (Hangup, paramiko.SSHException, OSError, EOFError) as error:
             _LOG.debug("%s: a session ended: %s", self.name, error)
         finally:
-            channel.close()
-            transport = channel.get_transport()
-            if self.switch.script.faults.cut_after is not None and transport is not None:
-                transport.close()
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):  # the client may be gone already
+                channel.close()
+                transport = channel.get_transport()
+                if self.switch.script.faults.cut_after is not None and transport is not None:
+                    transport.close()
 
 
 class _Rules(paramiko.ServerInterface):

@@ -42,6 +42,9 @@ def collect(connection: Terminal, wanted: Sequence[str], limits: Limits) -> Coll
     # The serial number is an asset's id, wanted or not; show version is asked in any case.
     device = _read(look, "device")
     facts = {name: Reading(device if name == "device" else _read(look, name)) for name in wanted}
+    if why := look.silent:
+        sentence = f"the login worked, and no command was answered: {why}."
+        return Collected({n: Reading(why) for n in wanted}, TargetState.UNREACHABLE, sentence)
     lost = [r.value for r in facts.values() if isinstance(r.value, Unknown) and r.value.reason in _LOST]
     ids = _ids(device)
     if not lost:

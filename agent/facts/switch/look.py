@@ -35,6 +35,14 @@ class Look:
         """`ios`, `aoscx` or `procurve`."""
         return self.terminal.platform
 
+    @property
+    def silent(self) -> Unknown | None:
+        """Why nothing at all was answered, where that is so: the login worked, and no prompt came."""
+        replies = list(self._replies.items())
+        if not replies or any(not (r.timed_out or r.cut_off) for _, r in replies):
+            return None
+        return missing(replies[0][1], "the prompt")
+
     def reply(self, command: str) -> Reply:
         """The bare reply."""
         if command not in self._replies:
