@@ -90,6 +90,10 @@ def transport_class() -> type[paramiko.Transport]:
         name = KEX[0]
         hash_algo = hashlib.sha1
 
+        def __init__(self, transport: Any) -> None:
+            super().__init__(transport)
+            transport.old_kex = self.name  # the engine is thrown away once it has done its work
+
     class Group1(Group14):
         name = KEX[1]
         P = _OAKLEY_2
@@ -108,7 +112,7 @@ def transport_class() -> type[paramiko.Transport]:
 
 def used(transport: paramiko.Transport) -> list[str]:
     """Old algorithms that a connection came about with, of those that are only offered on request."""
-    kex = getattr(transport.kex_engine, "name", "")
+    kex = getattr(transport, "old_kex", "")
     ciphers = (getattr(transport, "local_cipher", ""), getattr(transport, "remote_cipher", ""))
     words = (kex, getattr(transport, "host_key_type", ""), *ciphers)
     old = (*KEX, *HOST_KEYS, *CIPHERS)
