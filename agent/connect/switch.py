@@ -121,7 +121,7 @@ class Session:
         raise Dead(Reply("", timed_out=True))
 
     def _enable(self, settings: Mapping[str, Any], user: str, secret: Secret) -> None:
-        """`enable`, with the password by reference. Without one the account stays what it is when it is asked for."""
+        """`enable`, with the password by reference. Where there is none and one is asked for, it is called off."""
         reference = next((str(settings[n]) for n in PASSWORDS if settings.get(n) not in (None, "")), "")
         word = secret(reference) if reference else ""
         if "\n" in word or "\r" in word:
@@ -134,7 +134,7 @@ class Session:
                 self._write(f"{user}{self._netmiko.RETURN}")
             elif re.search(r"(?i)password\s*:\s*$", text):
                 if asked or not word:
-                    self._write(self._netmiko.RETURN)  # IOS asks three times
+                    self._write(f"\x03{self._netmiko.RETURN}")  # called off: nothing wrong is ever tried
                 else:
                     self._write(f"{word}{self._netmiko.RETURN}")
                 asked = asked or bool(word)
@@ -240,11 +240,8 @@ EXPIRED = re.compile(r"(?i)(new password|password (has )?expired|must (change|se
 
 
 def _enables(settings: Mapping[str, Any]) -> bool:
-    """Whether the inventory wants `enable`: ansible_become, or a password for it."""
-    word = str(settings.get("ansible_become", "")).lower()
-    if word in ("false", "no", "off", "0"):
-        return False
-    return word in ("true", "yes", "on", "1") or any(settings.get(n) not in (None, "") for n in PASSWORDS)
+    """Whether `enable` may be tried: unless the inventory says `ansible_become: false`."""
+    return str(settings.get("ansible_become", "true")).lower() not in ("false", "no", "off", "0")
 
 
 def _without_echo(text: str, command: str) -> str:

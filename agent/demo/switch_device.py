@@ -34,7 +34,8 @@ class SwitchFaults:
 class SwitchScript:
     """How one switch is set up. `answers` maps show commands to text; the configuration is printed from `config`.
 
-    `privileged`: the account comes in at `#`; else `enable` asks for `enable` (None: it is never let further).
+    `privileged`: the account comes in at `#`; else `enable` asks for `enable` (empty: it asks for nothing; None: it is
+    never let further).
     """
 
     platform: str
@@ -58,6 +59,7 @@ class Switch:
     def __init__(self, script: SwitchScript) -> None:
         self.script, self.words = script, WORDS[script.platform]
         self.lock = threading.RLock()
+        self.enable_tries = 0
         self.running = Configuration(script.config, self.words)
         self.startup = self.running.show() if script.startup is None else script.startup
 
@@ -132,7 +134,7 @@ class Conversation:
             self._say("\x1b[2J\x1b[1;24r\x1b[24;1H\n")
         while True:
             self._say(self.prompt())
-            self.command(self._line(True).strip())
+            self.command((self._line(True) or "").strip())
 
     def prompt(self) -> str:
         """As it stands before what is typed."""
@@ -151,7 +153,8 @@ class Conversation:
         if seconds:
             threading.Event().wait(seconds)
 
-    def _line(self, echo: bool) -> str:
+    def _line(self, echo: bool) -> str | None:
+        """One line as typed; None when it was called off."""
         out = ""
         while True:
             c = self._read()
@@ -159,7 +162,8 @@ class Conversation:
                 self._say("\n")
                 return out
             if c == "\x03":
-                return ""
+                self._say("\n")
+                return None
             out += c
             if echo:
                 self._write(c)
@@ -215,12 +219,19 @@ class Conversation:
         wanted = self.switch.script.enable
         if self.privileged:
             return
+        if wanted == "":
+            self.privileged = True
+            return
         if wanted is None:
             self._say("% Error in authentication.\n")
             return
         for _ in range(3 if self.switch.platform == "ios" else 1):
             self._say("Password: ")
-            if self._line(False) == wanted:
+            word = self._line(False)
+            if word is None:
+                return
+            self.switch.enable_tries += 1
+            if word == wanted:
                 self.privileged = True
                 return
         self._say("% Bad secrets\n" if self.switch.platform == "ios" else "Invalid password\n")
@@ -285,7 +296,7 @@ class Conversation:
         rest: list[str] = []
         done = match[2] in match[3] or (match[2] == '"' and text.endswith('"'))
         while not done:
-            rest.append(self._line(True))
+            rest.append(self._line(True) or "")
             done = match[2] in rest[-1]
         self.switch.running.banner(text, rest)
 

@@ -155,3 +155,9 @@ def port_counts(view: View) -> Any:
         "enabled": sum(1 for s in items if s["state"] != "shut"),
         "in_use": sum(1 for s in items if s["state"] == "up"),
     }
+
+
+@derived("spanning_tree", BOOL, "switch", reads=("device", "guards"))
+def spanning_tree(view: View) -> Any:
+    """Whether spanning tree runs, in every VLAN."""
+    return stated(view.get("guards")["spanning_tree"], view, "spanning_tree")

@@ -94,7 +94,7 @@ def test_a_school_of_switches(trust: Path, run: Run, switches: Switches) -> None
     assert done.code == 1, done.err
     found = json.loads(run("-C", trust, "drift", "--all", "--format", "json").out)
     assert {f["platform"] for f in found} == {"ios", "aoscx", "procurve"}
-    assert len(found) == 26 * len(NAMES)
+    assert len(found) == 27 * len(NAMES)
     bad = {n: {f["control"] for f in found if f["target"] == n and f["verdict"] == "fail"} for n in NAMES}
     assert {n for n, controls in bad.items() if controls} == {"old-02", "cx-02", "core"}
     lines = next(f for f in found if f["target"] == "old-02" and f["control"] == "switch.telnet")

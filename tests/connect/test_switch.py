@@ -112,8 +112,16 @@ def test_a_wrong_enable_password_is_a_refused_credential(fleet: Switches, trust:
 
 
 def test_enable_without_a_password_leaves_the_account_as_it_is(fleet: Switches, trust: Path) -> None:
-    got = read(fleet, trust, "ios", ansible_become="true")
+    before = fleet.switch("ios").enable_tries
+    got = read(fleet, trust, "ios")
     assert got.facts["ports"].value.reason is Reason.PERMISSION
+    assert fleet.switch("ios").enable_tries == before, "nothing wrong is ever tried"
+
+
+def test_enable_without_a_password_is_enough_where_none_is_set(trust: Path) -> None:
+    with Switches({"ios": script(IOS, privileged=False, enable="")}) as hosts:
+        assert read(hosts, trust, "ios").state is TargetState.COLLECTED
+        assert read(hosts, trust, "ios", ansible_become="false").facts["ports"].value.reason is Reason.PERMISSION
 
 
 def test_a_wrong_password_is_tried_once(trust: Path, monkeypatch: pytest.MonkeyPatch) -> None:

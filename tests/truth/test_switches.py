@@ -697,7 +697,12 @@ CASES = [
         ),
         {"bpdu-guard": ("1/1/3",)},
     ),
-    Case(CX, "spanning tree is off", put("\nspanning-tree\n", "\nno spanning-tree\n"), {"bpdu-guard": "many"}),
+    Case(
+        CX,
+        "spanning tree is off",
+        put("\nspanning-tree\n", "\nno spanning-tree\n"),
+        {"bpdu-guard": "many", "spanning-tree": NO},
+    ),
     Case(
         CX,
         "MAC authentication is off for the switch",
@@ -750,7 +755,13 @@ CASES = [
         put("spanning-tree 1-40 bpdu-protection", "spanning-tree 1-11,13-40 bpdu-protection"),
         {"bpdu-guard": ("12",)},
     ),
-    Case(PV, "spanning tree is off", put("\nspanning-tree\n", "\n"), {"bpdu-guard": "many"}),
+    Case(PV, "spanning tree is off", put("\nspanning-tree\n", "\n"), {"bpdu-guard": "many", "spanning-tree": NO}),
+    Case(
+        IOS,
+        "spanning tree is off in a VLAN",
+        add("no spanning-tree vlan 20", "spanning-tree extend"),
+        {"spanning-tree": NO},
+    ),
     Case(
         PV,
         "802.1X is not active",
@@ -826,7 +837,7 @@ CASES = [
 @pytest.mark.parametrize("name", CLEAN)
 def test_a_clean_switch_passes_every_row(name: str) -> None:
     got = verdicts(sheet(name))
-    assert len(got) == 26
+    assert len(got) == 27
     assert {c for c, (v, _) in got.items() if v == "not_applicable"} == NA[name]
     assert {c: v for c, v in got.items() if v[0] not in ("pass", "not_applicable")} == {}
 

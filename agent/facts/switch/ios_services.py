@@ -104,7 +104,7 @@ def guards(root: Block) -> dict[str, Any]:
         "dhcp_vlans": vlan_list(root, rf"ip dhcp snooping vlan {_LIST}"),
         "arp_inspection": True,
         "arp_vlans": vlan_list(root, rf"ip arp inspection vlan {_LIST}"),
-        "spanning_tree": None,
+        "spanning_tree": False if root.has(r"no spanning-tree vlan .*") else None,
         "portfast": root.has(r"spanning-tree portfast (?:edge )?default"),
         "bpdu_guard": root.has(r"spanning-tree portfast (?:edge )?bpduguard default"),
         "dot1x": root.switched("dot1x system-auth-control") is True,
