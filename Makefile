@@ -41,5 +41,5 @@ docs: venv
 
 # One lock for every Python from 3.11 on. It names packages and hashes only: where they come from is the machine's affair.
 lock: venv
-	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+	$(BIN)/uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --extra demo --extra keyring --extra postgres --group dev --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file requirements.lock pyproject.toml

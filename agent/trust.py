@@ -156,7 +156,7 @@ def _selectors(entry: Any) -> dict[str, Any]:
 def _shared(file: TrustFile, doc: Document, folder: Path) -> list[Target]:
     out = []
     for key, d in file.directories.items():
-        _reference(d.password, doc, ("directories", key, "password"), needed=bool(d.bind))
+        _reference(d.password, doc, ("directories", key, "password"), needed=bool(d.bind) and d.auth != "kerberos")
         if d.fix:
             _reference(d.fix.password, doc, ("directories", key, "fix", "password"), needed=True)
         serves = tuple(k for k, s in file.schools.items() if s.directory and s.directory.use == key)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agent.connect.ldap_bind import login
 from agent.connect.ldap_probe import behaviour
 from agent.connect.ldap_search import Searcher, clean
 from agent.connect.ldap_tls import TlsSocket
@@ -29,6 +30,7 @@ from agent.model import Target
 if TYPE_CHECKING:
     from ldap3 import Connection
 
+LOGINS = ("simple", "ntlm", "kerberos")
 PAGE = 1000
 """Entries a page: what Windows domain controllers allow (MaxPageSize)."""
 CONNECT_SECONDS = 15.0
@@ -80,13 +82,12 @@ def open_ldap(target: Target, secret: Callable[[str], str], limits: Limits) -> I
     urls = [urls] if isinstance(urls, str) else list(urls)
     if not urls:
         raise TargetError(f"{target.name} has no url.", "Give it one in trust.yml, such as ldaps://dc1.example.org.")
-    if (kind := str(settings.get("auth", "simple"))) != "simple":
-        raise TargetError(
-            f"{target.name} asks for a {clean(kind)} login, which this version does not have.",
-            "Use auth: simple; over TLS it is as safe, and hardened domain controllers accept it.",
-        )
-    password = secret(str(settings.get("password", "")))
-    if not password:
+    kind, reference = str(settings.get("auth", "simple")), str(settings.get("password", ""))
+    if kind not in LOGINS:
+        raise TargetError(f"{target.name} asks for a {clean(kind)} login.", f"There are {', '.join(LOGINS)}.")
+    from_cache = kind == "kerberos" and not reference
+    password = "" if from_cache else secret(reference)
+    if not password and not from_cache:
         raise CredentialRefused(
             f"The password for {target.name} is empty, which a directory would take as an anonymous login.",
             "Check what the password reference in trust.yml points to.",
@@ -189,7 +190,10 @@ class _Link:
             if not secure and not conn.start_tls(read_server_info=False):
                 raise Broken(f"{self.server} did not start TLS.", "Use ldaps://, or give the server a certificate.")
             stage = "logged in to"
-            conn.bind(read_server_info=False)
+            if (kind := str(settings.get("auth", "simple"))) == "simple":
+                conn.bind(read_server_info=False)
+            else:
+                self._tokens(conn, kind, host, str(settings.get("bind", "")), password)
         except (LDAPExceptionError, OSError, ValueError, TypeError, AttributeError, IndexError, KeyError) as failed:
             # ldap3 lets its decoder's own errors through when a server sends nonsense.
             self._close(conn)
@@ -199,6 +203,16 @@ class _Link:
             raise
         self._check(conn, settings)
         return conn
+
+    def _tokens(self, conn: Connection, kind: str, host: str, name: str, password: str) -> None:
+        """Log in with NTLM or Kerberos; the outcome is in `conn.result`, as after a bind."""
+        from ldap3.protocol.sasl.sasl import send_sasl_negotiation  # type: ignore[import-untyped, unused-ignore]
+
+        def send(token: bytes) -> dict[str, Any]:
+            return dict(send_sasl_negotiation(conn, None, token))  # type: ignore[no-untyped-call, unused-ignore]
+
+        conn.sasl_mechanism = "GSS-SPNEGO"
+        login(kind, name, password, host, conn.socket.binding(), send)
 
     def _context(self, ca_file: object) -> ssl.SSLContext:
         try:

@@ -124,7 +124,7 @@ class SlapdLab:
         atexit.unregister(self.stop)
         if self._server is not None:
             self._server.terminate()
-            self._server.wait(timeout=20)
+            self._server.communicate(timeout=20)
             self._server = None
         if self._dir is not None:
             shutil.rmtree(self._dir, ignore_errors=True)
