@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "collect",
         "turns",
         "unseen",
+        "assets",
         "scan",
         "results",
         "snapshots",
@@ -113,7 +114,7 @@ HEAVY = tuple(
 )
 
 # A verdict is a function of facts, parameters and as_of: these read no file, no network, no clock, no dice.
-PURE = ("condition", "derive", "conform", "claims", "claims_tenant", "evaluate", "change", "model")
+PURE = ("condition", "derive", "conform", "claims", "claims_tenant", "evaluate", "change", "model", "assets")
 IMPURE_MODULES = frozenset(
     "asyncio glob http io multiprocessing os random requests secrets select shutil signal socket sqlite3 ssl subprocess"
     " sys tempfile threading time urllib uuid".split()

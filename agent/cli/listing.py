@@ -134,28 +134,32 @@ def _exceptions(planner: Planner) -> Listing:
 
 
 def _assets(planner: Planner) -> Listing:
-    """One line per real machine: scanned hosts that share a serial number or machine id are one."""
+    """One line per real machine, whoever sees it; see `agent/assets.py`."""
+    from dataclasses import replace
+
+    from agent.assets import assets
+
+    targets = {t.id: t for t in planner.targets()}
     with open_store(planner) as store:
-        seen: dict[str, list[Any]] = {}
-        for r in store.latest():
-            if r.target.kind.value != "device":
-                continue
-            ids = dict(store.evidence(r.target.id).ids) if r.manifest else {}
-            key = next(
-                (f"{k}:{ids[k]}" for k in ("entra_device_id", "ad_sid", "serial", "machine_id") if ids.get(k)),
-                r.target.id,
-            )
-            row = seen.setdefault(
-                key,
-                [
-                    r.target.id,
-                    r.target.school or "",
-                    ids.get("serial", ""),
-                    ids.get("machine_id", ""),
-                    f"{r.as_of:%Y-%m-%d %H:%M}",
-                    "",
-                ],
-            )
-            if row[0] != r.target.id:
-                row[5] = f"{row[5]}, {r.target.id}".lstrip(", ")
-    return ["Asset", "School", "Serial", "Machine id", "Read (UTC)", "Also known as"], list(seen.values())
+        kept = (r.target.id for r in store.latest() if r.manifest and r.target.id in targets)
+        evidence = (replace(store.evidence(i), target=targets[i]) for i in kept)
+        found = assets((e, planner.trust.serving(e.target)) for e in evidence)
+    rows = []
+    for a in found:
+        os, said_by, _ = a.os
+        others = dict.fromkeys(s.name for s in a.sights[1:] if s.name.casefold() != a.name.casefold())
+        rows.append(
+            [
+                a.name,
+                ", ".join(a.schools),
+                f"{os} ({said_by})" if os else "",
+                a.id("serial"),
+                a.id("entra_device_id"),
+                a.id("ad_sid"),
+                ", ".join(dict.fromkeys(f"{s.source} {s.where}" for s in a.sights)),
+                a.seen[:16].replace("T", " "),
+                ", ".join(others),
+            ]
+        )
+    ids = ["Serial", "Entra device id", "AD SID"]
+    return ["Asset", "School", "System", *ids, "Seen by", "Last seen (UTC)", "Also known as"], rows

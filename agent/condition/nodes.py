@@ -7,7 +7,7 @@ quantifiers pass over, and which `not` leaves alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.condition.operators import Operator, fold
@@ -86,11 +86,6 @@ def k_not(t: Truth) -> Truth:
     return t if t is None or isinstance(t, _NotApplicable) else not t
 
 
-def k_false(t: Truth) -> Truth:
-    """In a `where`, "nothing to judge" means: not meant."""
-    return False if isinstance(t, _NotApplicable) else t
-
-
 def merge(truth: Truth, accounts: Sequence[Account], relevant: Truth) -> Account:
     """Join the accounts of parts: culprits come from the parts that have the deciding truth."""
     chosen = [a for a in accounts if a.truth is relevant] if truth is relevant else []
@@ -117,7 +112,16 @@ class All:
     expected: str
 
     def test(self, view: View, item: Any) -> Truth:
-        return k_all(p.test(view, item) for p in self.parts)
+        out: Truth = NA
+        for part in self.parts:  # k_all, written out: this runs once for every account
+            t = part.test(view, item)
+            if t is False:
+                return False
+            if t is None:
+                out = None
+            elif t is True and out is NA:
+                out = True
+        return out
 
     def explain(self, view: View, item: Any) -> Account:
         accounts = [p.explain(view, item) for p in self.parts]
@@ -133,7 +137,16 @@ class Any_:
     expected: str
 
     def test(self, view: View, item: Any) -> Truth:
-        return k_any(p.test(view, item) for p in self.parts)
+        out: Truth = NA
+        for part in self.parts:  # k_any, written out
+            t = part.test(view, item)
+            if t is True:
+                return True
+            if t is None:
+                out = None
+            elif t is False and out is NA:
+                out = False
+        return out
 
     def explain(self, view: View, item: Any) -> Account:
         accounts = [p.explain(view, item) for p in self.parts]
@@ -178,6 +191,11 @@ class Leaf:
     """The constant as it was written, before `ignore_case` folded it: what offenders are named by."""
     shape: Callable[[Any], Any] | None = None
     """Brings the left side to the form that the right side has: modes and times are compared by what they mean."""
+    plainly: bool = field(init=False, default=False)
+    """Neither side needs any preparing: nearly all leaves that look at the items of a long list."""
+
+    def __post_init__(self) -> None:
+        self.plainly = self.right is None and self.shape is None and not self.ignore_case
 
     def test(self, view: View, item: Any) -> Truth:
         value = self.get(view, item)
@@ -189,6 +207,8 @@ class Leaf:
             elif self.operator.name not in ("is_set", "is_empty"):
                 return self.absent
         try:
+            if self.plainly:
+                return self.operator.decide(value, self.constant, view.as_of)
             if self.right is None:
                 expected = self.constant
             else:

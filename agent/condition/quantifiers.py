@@ -6,11 +6,11 @@ or for many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.condition.nodes import NA, Account, Get, Node, Truth, k_all, k_false, k_not, offender
+from agent.condition.nodes import NA, Account, Get, Node, Truth, k_all, k_not, offender
 from agent.condition.values import text
 from agent.derive import View
 from agent.facttypes import Record
@@ -18,6 +18,10 @@ from agent.model import MAX_OFFENDERS, Offender, Partial, Reason, Unknown
 
 MAX_EXPLAINED = 50
 """Items asked why they are unknown; what a finding shows is three reasons."""
+
+
+Judged = tuple[Any, Truth, Truth]
+"""An item, whether it is meant (True or None), and whether it passes the check."""
 
 
 @dataclass(slots=True)
@@ -46,36 +50,41 @@ class Quantifier:
             return (*value.items, value.why), value.why
         return value, None
 
-    def _meant(self, view: View, item: Any) -> Truth:
-        """Whether an item is meant at all (never NA). An unknown item may not be there, so is never surely meant."""
-        w: Truth = True if self.where is None else k_false(self.where.test(view, item))
-        return None if w is True and item.__class__ is Unknown else w
+    def _judged(self, view: View, items: Iterable[Any]) -> Iterator[Judged]:
+        """Items that are, or may be, meant: (item, whether it is meant, whether it passes).
+
+        An unknown item may not be there, so is never surely meant. Lazy: who has seen enough asks no further."""
+        where, check = self.where, self.check
+        for i in items:
+            w: Truth = True
+            if where is not None:
+                w = where.test(view, i)
+                if w is False or w is NA:  # in a `where`, "nothing to judge" means: not meant
+                    continue
+            if w is True and i.__class__ is Unknown:
+                w = None
+            yield i, w, True if check is None else check.test(view, i)
 
     def test(self, view: View, item: Any) -> Truth:
         """The truth alone, fast."""
         got = self._items(view, item)
-        if got is None:
-            return None
+        return None if got is None else self._truth(self._judged(view, got[0]))
+
+    def _truth(self, judged: Iterable[Judged]) -> Truth:
         if self.word == "count_items":
-            return self._count(view, got[0])
+            return self._count(judged)
         if self.word == "every_item":
-            return self._every(view, got[0])
-        found = self._any(view, got[0])
+            return self._every(judged)
+        found = self._any(judged)
         return k_not(found) if self.word == "no_item" else found
 
-    def _every(self, view: View, items: Sequence[Any]) -> Truth:
+    def _every(self, judged: Iterable[Judged]) -> Truth:
         """Kleene's and over the items that are meant. Items that may be meant change the answer, unless they agree
         with it."""
-        check = self.check
-        assert check is not None  # noqa: S101 - compile sees to it
         out: Truth = NA
         certain = False
         perhaps: list[Truth] = []
-        for i in items:
-            w = self._meant(view, i)
-            if w is False:
-                continue
-            t = check.test(view, i)
+        for _, w, t in judged:
             if w is None:
                 perhaps.append(t)
                 continue
@@ -92,15 +101,9 @@ class Quantifier:
             return out
         return None
 
-    def _any(self, view: View, items: Sequence[Any]) -> Truth:
-        check = self.check
-        assert check is not None  # noqa: S101 - compile sees to it
+    def _any(self, judged: Iterable[Judged]) -> Truth:
         found: Truth = False
-        for i in items:
-            w = self._meant(view, i)
-            if w is False:
-                continue
-            t = check.test(view, i)
+        for _, w, t in judged:
             if t is False or t is NA:
                 continue
             if t is True and w is True:
@@ -108,16 +111,15 @@ class Quantifier:
             found = None
         return found
 
-    def _count(self, view: View, items: Sequence[Any]) -> Truth:
+    def _count(self, judged: Iterable[Judged]) -> Truth:
         low = high = 0
         unbounded = False
-        for i in items:
-            t = self._meant(view, i)
-            if t is True:
+        for i, w, _ in judged:
+            if w is True:
                 low, high = low + 1, high + 1
-            elif t is None and i.__class__ is Unknown:  # stands for any number of items that could not be seen
+            elif i.__class__ is Unknown:  # stands for any number of items that could not be seen
                 unbounded = True
-            elif t is None:
+            else:
                 high += 1
         truths: list[Truth] = []
         if self.at_least is not None:
@@ -128,13 +130,14 @@ class Quantifier:
 
     def explain(self, view: View, item: Any) -> Account:
         """The truth with its reasons."""
-        truth = self.test(view, item)
         got = self._items(view, item)
         if got is None:
             value = self.of(view, item)
             return Account(None, seen=((f"{self.name} = {text(value)}", False),), unknowns=(value,))
         items, why = got
-        chosen, unsure, meant = self._sort(view, items)
+        judged = list(self._judged(view, items))
+        truth = self._truth(judged)
+        chosen, unsure, meant = self._sort(judged)
         record = self.item_type if isinstance(self.item_type, Record) else None
         culprits: list[Offender] = []
         if self._blames(truth, len(chosen)):
@@ -143,7 +146,7 @@ class Quantifier:
             culprits = [offender(record, i, self._value(view, i)) for i in chosen[:MAX_OFFENDERS]]
         unknowns: list[Unknown] = [why] if why else []
         if truth is None:
-            unknowns += self._reasons(view, items)
+            unknowns += self._reasons(view, judged)
             if not unknowns:
                 unknowns.append(Unknown(Reason.NOT_COLLECTED, f"{self.name}: no items"))
         number = len(chosen)
@@ -157,34 +160,30 @@ class Quantifier:
             tuple(dict.fromkeys(unknowns)),
         )
 
-    def _reasons(self, view: View, items: Sequence[Any]) -> list[Unknown]:
+    def _reasons(self, view: View, judged: Sequence[Judged]) -> list[Unknown]:
         """Why items could not be judged: the reasons of the first few."""
         out: list[Unknown] = []
         asked = 0
-        for i in items:
+        for i, w, t in judged:
             if isinstance(i, Unknown):
                 out.append(i)
                 continue
-            for part in (self.where, self.check):
-                if part is not None and self._meant(view, i) is not False and part.test(view, i) is None:
+            for part, truth in ((self.where, w), (self.check, t)):
+                if part is not None and truth is None:
                     out.extend(part.explain(view, i).unknowns)
                     asked += 1
             if asked >= MAX_EXPLAINED:
                 break
         return out
 
-    def _sort(self, view: View, items: Sequence[Any]) -> tuple[list[Any], list[Any], int]:
+    def _sort(self, judged: Sequence[Judged]) -> tuple[list[Any], list[Any], int]:
         """Items that decide (failing for every_item, else matching), items not judged, and how many are meant."""
         chosen, unsure, meant = [], [], 0
-        for i in items:
-            w = self._meant(view, i)
-            if w is False:
-                continue
+        for i, w, t in judged:
             if i.__class__ is Unknown:
                 unsure.append(i)
                 continue
             meant += 1
-            t: Truth = True if self.check is None else self.check.test(view, i)
             if self.word == "every_item":
                 t = k_not(t)
             if t is True and w is True:

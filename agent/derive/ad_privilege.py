@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent import dn as names
@@ -90,7 +90,19 @@ class Web:
 
 
 def web_of(view: View) -> Web:
-    """Groups and accounts of one view, with the first reason why somebody may be missing."""
+    """Groups and accounts of one view, with the first reason why somebody may be missing.
+
+    Worked out once for a target; each caller gets a web that it may doubt by itself."""
+    if _WEB not in view.shared:
+        view.shared[_WEB] = _woven(view)
+    known: Web = view.shared[_WEB]
+    return replace(known)
+
+
+_WEB = "ad_privilege.web"
+
+
+def _woven(view: View) -> Web:
     web = Web()
     domain = view.get("domain")
     base = domain.get("dn") if isinstance(domain, dict) else None

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from agent.errors import StoreError
+from agent.model import Partial
 from agent.store import Store, content
-from agent.store.columns import unpack
+from agent.store.columns import unpack, value_of
 from agent.store.tables import ACTIONS, CHUNKS, DETAILS, MANIFESTS, RESULTS, RUNS, SPANS, TARGETS
 
 REMOVED = "(removed)"
 """Stands where a name was."""
 SHORTEST = 3
 """Characters of a name that may be removed: a shorter one would match half of everything."""
+OWN_NAMES = ("name", "upn", "sid", "dn", "id")
+"""Fields in which accounts, of directory and tenant alike, say who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,21 @@ class Forgotten:
 def forget_person(store: Store, name: str) -> Forgotten:
     """Take a person out: offenders of that label or key, the name in texts, and evidence that holds it.
 
-    Upper and lower case count the same; a name counts only where it stands as a word of its own. Counts and verdicts
-    stay. SQLite's file is rewritten, so that nothing stays behind in free pages. Raises `StoreError`, ValueError for a
-    name of fewer than three characters.
+    What evidence knows the person by beside the name (SID, distinguished name, sign-in name) is taken out as well: a
+    group lists its members by those. Upper and lower case count the same; a name counts only as a word of its own.
+    Counts and verdicts stay. SQLite's file is rewritten, so that nothing stays behind in free pages. Raises
+    `StoreError`, ValueError for a name of fewer than three characters.
     """
     wanted = name.strip().casefold()
     if len(wanted) < SHORTEST:
         raise ValueError("a name of fewer than three characters would match too much")
-    word = re.compile(rf"(?<!\w){re.escape(name.strip())}(?!\w)", re.IGNORECASE)
     with store._write() as db:
         keys = _keys(db, wanted)
-        findings = _details(db, wanted, keys, word)
-        _fresh(db, {wanted, *keys})
+        # the longest first: a sign-in name goes whole, not only the name that it begins with
+        words = "|".join(re.escape(k) for k in sorted({name.strip(), *keys}, key=len, reverse=True))
+        word = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+        findings = _details(db, keys, word)
+        _fresh(db, keys)
         readings = _chunks(db, word)
         notes = _texts(db, word)
         content.sweep(db)
@@ -58,18 +65,39 @@ def forget_person(store: Store, name: str) -> Forgotten:
 
 
 def _keys(db: Connection, wanted: str) -> set[str]:
-    """Keys (SIDs, object ids) under which the person stands anywhere: the same person may have another label there."""
+    """All that the person is known by anywhere, in lower case: keys of offenders, and what evidence says of them."""
     keys = {wanted}
+    for body in db.execute(select(CHUNKS.c.body)).scalars():
+        value = unpack(body)
+        if _holds(value, re.compile(re.escape(wanted), re.IGNORECASE)):
+            keys |= {k for record in _records(value_of(value)) for k in _identity(record, wanted)}
     for body in db.execute(select(DETAILS.c.body)).scalars():
-        keys |= {str(o[0]).casefold() for o in unpack(body)["offenders"] if str(o[1]).casefold() == wanted}
-    return keys
+        keys |= {str(o[0]).casefold() for o in unpack(body)["offenders"] if str(o[1]).casefold() in keys}
+    return {k for k in keys if len(k) >= SHORTEST}
 
 
-def _details(db: Connection, wanted: str, keys: set[str], word: re.Pattern[str]) -> int:
+def _records(value: Any) -> Iterator[dict[str, Any]]:
+    """Every record inside a reading's value."""
+    if isinstance(value, Partial):
+        value = value.items
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        if isinstance(part, dict | list | tuple | Partial):
+            yield from _records(part)
+
+
+def _identity(record: dict[str, Any], wanted: str) -> set[str]:
+    """What a record that goes by the wanted name calls itself, where it is somebody's own record."""
+    own = {n: str(record[n]).casefold() for n in OWN_NAMES if isinstance(record.get(n), str)}
+    return set(own.values()) if wanted in own.values() else set()
+
+
+def _details(db: Connection, keys: set[str], word: re.Pattern[str]) -> int:
     changed = 0
     for digest, body in db.execute(select(DETAILS.c.hash, DETAILS.c.body)).all():
         old = unpack(body)
-        new = {**old, "offenders": [_offender(o, wanted, keys, word) for o in old["offenders"]]}
+        new = {**old, "offenders": [_offender(o, keys, word) for o in old["offenders"]]}
         new.update({k: word.sub(REMOVED, new[k]) for k in ("reason", "expected", "observed")})
         if new == old:
             continue
@@ -79,8 +107,8 @@ def _details(db: Connection, wanted: str, keys: set[str], word: re.Pattern[str])
     return changed
 
 
-def _offender(o: list[Any], wanted: str, keys: set[str], word: re.Pattern[str]) -> list[Any]:
-    if str(o[1]).casefold() == wanted or str(o[0]).casefold() in keys:
+def _offender(o: list[Any], keys: set[str], word: re.Pattern[str]) -> list[Any]:
+    if str(o[1]).casefold() in keys or str(o[0]).casefold() in keys:
         return [REMOVED, REMOVED, ""]
     return [word.sub(REMOVED, str(part)) for part in o]
 

@@ -21,7 +21,7 @@ from agent.baseline import load_policy
 from agent.collect import module
 from agent.connect.ldap import open_ldap
 from agent.errors import SpiritlevelError
-from agent.facts.ad.directory import Directory
+from agent.facts.ad.directory import Behaviour, Directory
 from agent.facts.ad.searches import SEARCHES
 from agent.facts.protocol import Limits
 from agent.model import Kind, Target, TargetState
@@ -128,6 +128,10 @@ class Recorder:
         """As the directory's own."""
         self.asked.append([base, scope, filter, list(attributes)])
         return self._directory.search(base, filter, attributes, scope=scope, **more)
+
+    def behaviour(self, base: str) -> Behaviour:
+        """As the directory's own."""
+        return self._directory.behaviour(base)
 
 
 def _child(told: dict[str, Any]) -> dict[str, Any]:

@@ -261,6 +261,12 @@ def _laps_expires(row: Row) -> str | None:
 COMPUTERS = Shape(
     {
         "sid": _SID,
+        "guid": Take(
+            STR,
+            "objectGUID: the device's id in Entra, where it is joined to both",
+            ("objectGUID",),
+            lambda r: v.guid(r.must("objectGUID")),
+        ),
         "dn": _DN,
         "parent": _PARENT,
         "name": Take(STR, "name of the computer", ("sAMAccountName",), _host),
