@@ -46,6 +46,8 @@ def asking(word: str, view: View) -> Callable[[Mapping[str, Any]], Answers]:
     schools = view.schools
     if word == "dn" and schools and all(s.directory.get("ou") for s in schools):
         return _by_container(view)
+    if word == "user" and RULES[word] is claims_tenant.by_user:
+        return claims_tenant.asking_users(view)
     asked = RULES[word]
     return lambda item: tuple([asked(item, s, view) for s in schools])
 

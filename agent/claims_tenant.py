@@ -7,7 +7,7 @@ The members of groups and units are facts of their own: `needs` says which must 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.derive import View
@@ -20,7 +20,7 @@ def by_user(item: Mapping[str, Any], school: School, view: View) -> bool | None:
     """An account: by the domain of its UPN, by a group or by an administrative unit."""
     if _sees_all(school):
         return True
-    return _any([_in_domain(item.get("upn"), school), *_held_by(item.get("id"), "people", school, view)])
+    return _any([_in_domain(item.get("upn"), school, view), *_held_by(item.get("id"), "people", school, view)])
 
 
 def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None:
@@ -28,7 +28,7 @@ def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None
     if _sees_all(school):
         return True
     named = {g.casefold() for g in _texts(school, GROUPS)}
-    answers: list[bool | None] = [_in_domain(item.get("mail_domain"), school)]
+    answers: list[bool | None] = [_in_domain(item.get("mail_domain"), school, view)]
     for key in ("id", "name"):
         value = item.get(key)
         answers.append(value.casefold() in named if isinstance(value, str) else None if named else False)
@@ -47,9 +47,26 @@ def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | Non
     answers += _held_by(_object_id(item, school, view), "devices", school, view, units_only=True)
     if "user" in item:
         user = item["user"]
-        answers.append(False if user is None else _in_domain(user, school))
+        answers.append(False if user is None else _in_domain(user, school, view))
         answers += _held_by(item.get("user_id"), "people", school, view)
     return _any(answers)
+
+
+def asking_users(view: View) -> Callable[[Mapping[str, Any]], tuple[bool | None, ...]]:
+    """Whose an account is: one answer for each of the view's schools. Lists of the same people share the answers."""
+    schools = view.schools
+    known = view.shared.setdefault("whose account", {})
+
+    def ask(item: Mapping[str, Any]) -> tuple[bool | None, ...]:
+        person = (item.get("id"), item.get("upn"))
+        if not all(isinstance(part, str) for part in person):
+            return tuple([by_user(item, s, view) for s in schools])
+        found: tuple[bool | None, ...] | None = known.get(person)
+        if found is None:
+            found = known[person] = tuple([by_user(item, s, view) for s in schools])
+        return found
+
+    return ask
 
 
 RULES = {"user": by_user, "group": by_group, "device": by_device}
@@ -86,11 +103,18 @@ def _object_id(item: Mapping[str, Any], school: School, view: View) -> Any:
     wanted = item.get("entra_device_id")
     if wanted is None or isinstance(wanted, Unknown):
         return wanted
-    devices, why = view.items("entra_devices")
-    for device in devices:
-        if isinstance(device, Mapping) and device.get("entra_device_id") == wanted:
-            return device.get("id")
-    return why
+    known, why = _entra_ids(view)
+    return known.get(wanted, why)
+
+
+def _entra_ids(view: View) -> tuple[Mapping[str, Any], Unknown | None]:
+    """Object ids of Entra's devices by device id, and why some may be missing. Worked out once a view."""
+    if "entra ids" not in view.shared:
+        devices, why = view.items("entra_devices")
+        known = {d.get("entra_device_id"): d.get("id") for d in devices if isinstance(d, Mapping)}
+        view.shared["entra ids"] = known, why
+    found: tuple[Mapping[str, Any], Unknown | None] = view.shared["entra ids"]
+    return found
 
 
 def _texts(school: School, selectors: Sequence[str]) -> list[str]:
@@ -106,35 +130,52 @@ def _sees_all(school: School) -> bool:
     return not (_texts(school, (*GROUPS, *UNITS, "domains")) or school.tenant.get("device_names"))
 
 
-def _in_domain(value: Any, school: School) -> bool | None:
+def _in_domain(value: Any, school: School, view: View) -> bool | None:
     """Whether a UPN, or a bare domain, is in one of the school's domains."""
-    domains = {d.casefold().lstrip("@") for d in _texts(school, ("domains",))}
+    key = ("domains", school.key)
+    domains = view.shared.get(key)
+    if domains is None:
+        domains = view.shared[key] = frozenset(d.casefold().lstrip("@") for d in _texts(school, ("domains",)))
     if not domains or value is None:
         return False
     return value.casefold().rpartition("@")[2] in domains if isinstance(value, str) else None
+
+
+Held = tuple["frozenset[str] | None", bool]
+"""Ids that a group or unit holds (None: cannot be told), and whether those are all."""
+
+
+def _holds(name: str, kind: str, view: View) -> Held:
+    """What one group or unit holds. Worked out once a view: large tenants ask it a million times."""
+    key = ("held", name, kind)
+    found: Held | None = view.shared.get(key)
+    if found is None:
+        held = view.get(name)
+        ids = held.get(kind) if isinstance(held, Mapping) else held
+        # A group or unit that the tenant does not have: trust.yml is wrong, and nobody can tell what was meant.
+        if ids is None or isinstance(ids, Unknown):
+            found = None, False
+        elif isinstance(ids, Partial):
+            found = frozenset(i for i in ids.items if isinstance(i, str)), False
+        else:
+            found = frozenset(i for i in ids if isinstance(i, str)), True
+        view.shared[key] = found
+    return found
 
 
 def _held_by(key: Any, kind: str, school: School, view: View, *, units_only: bool = False) -> list[bool | None]:
     """For each group and unit of the school, whether it holds the person or device `key`."""
     facts = [] if units_only else [f"group_members[{g}]" for g in _texts(school, GROUPS)]
     facts += [f"unit_members[{u}]" for u in _texts(school, UNITS)]
+    if key is None:
+        return [False for _ in facts]
     out: list[bool | None] = []
     for name in facts:
-        held = view.get(name)
-        if key is None:
-            out.append(False)
-            continue
-        if held is None:
-            # The tenant has no group or unit of that name: trust.yml is wrong, and nobody can tell what was meant.
+        ids, whole = _holds(name, kind, view)
+        if isinstance(key, Unknown) or ids is None:
             out.append(None)
-            continue
-        ids = held.get(kind) if isinstance(held, Mapping) else held
-        if isinstance(key, Unknown) or ids is None or isinstance(ids, Unknown):
-            out.append(None)
-        elif isinstance(ids, Partial):
-            out.append(True if key in ids.items else None)
         else:
-            out.append(key in ids)
+            out.append(True if key in ids else False if whole else None)
     return out
 
 

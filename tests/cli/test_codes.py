@@ -52,6 +52,10 @@ def test_no_trust(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("name: X\nschools: {}\n", ["at least one school"]),
         (TRUST + "timezone: Europe/Lundon\n", ["time zone"]),
         (TRUST + "workers: many\n", ["trust.yml:7:", "workers"]),
+        (
+            TRUST + "tenants: {m: {tenant_id: a, client_id: b, secret: 'env:S', dns_servers: [ns1.example]}}\n",
+            ["'ns1.example'", "192.0.2.53"],
+        ),
     ],
 )
 def test_a_broken_trust(run: Run, trust: Path, text: str, words: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.baseline import load_policy
-from agent.claims import belongs
+from agent.claims import asking, belongs
 from agent.connect.graph_reader import Reader, Reply
 from agent.controls import rule
 from agent.derive import View, load_all
@@ -17,7 +17,20 @@ from agent.evaluate import decide
 from agent.facts import m365
 from agent.facts.m365.protocol import Answer, Lookup, Request
 from agent.facts.protocol import Limits
-from agent.model import Partial, Reading, School, Unknown, Verdict
+from agent.model import (
+    Change,
+    Finding,
+    Kind,
+    Partial,
+    Reading,
+    Reason,
+    School,
+    Target,
+    TargetState,
+    Unknown,
+    Verdict,
+)
+from agent.results import Standing, exit_code
 
 load_all()
 AS_OF = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
@@ -192,3 +205,50 @@ def test_a_collection_that_vanishes_half_way_is_not_absent() -> None:
     (answer,) = reader.get([Request("/groups/1/transitiveMembers", "GroupMember.Read.All", absent_ok=True)])
     assert isinstance(answer.value, Partial)
     assert [i["id"] for i in answer.value.items] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "unread"),
+    [
+        ("not asked for by choice: beta", False),
+        ("not asked for by choice: beta; not asked for by choice: each_device", False),
+        ("not asked for by choice: beta; permission missing: User.Read.All", True),
+        ("permission missing: User.Read.All", True),
+    ],
+)
+def test_only_what_was_chosen_not_to_be_asked_leaves_a_scan_complete(reason: str, unread: bool) -> None:
+    control = load_policy().controls["m365.catalogue-assigned"]
+    finding = Finding(control.id, 1, "t", None, Verdict.UNKNOWN, reason)
+    held = Standing(finding, control, Target("t", Kind.TENANT, "m365", None), Change.NONE, (), "")
+    assert held.unread is unread
+    assert exit_code([held], [TargetState.COLLECTED], "low") == (3 if unread else 0)
+
+
+SPO = Unknown(Reason.NOT_LICENSED, "SharePoint")
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [(["AAD_PREMIUM"], Verdict.NOT_APPLICABLE), (["SHAREPOINTSTANDARD_EDU"], Verdict.UNKNOWN), (None, Verdict.UNKNOWN)],
+)
+def test_a_refusal_for_want_of_a_licence_is_believed_when_the_licences_agree(
+    plans: list[str] | None, expected: Verdict
+) -> None:
+    held = [{"servicePlanName": p, "provisioningStatus": "Success"} for p in plans or ()]
+    skus: Any = [{"capabilityStatus": "Enabled", "servicePlans": held}]
+    told = {"/subscribedSkus": Unknown(Reason.PERMISSION) if plans is None else skus, "/admin/sharepoint/settings": SPO}
+    facts = m365.collect(Canned(told), ["sharepoint", "licences"], Limits()).facts
+    assert verdict("m365.files-sharing", {n: r.value for n, r in facts.items()}) is expected
+    assert verdict("m365.files-sharing-domains", {n: r.value for n, r in facts.items()}) is expected
+
+
+def test_lists_of_the_same_people_are_dealt_out_by_the_same_answers() -> None:
+    schools = (
+        School("oak", "Oak", tenant={"use": "t", "domains": ["oak.example"]}),
+        School("elm", "Elm", tenant={"use": "t", "staff_groups": ["Staff"]}),
+    )
+    held = view({"group_members[Staff]": {"people": ["u2"], "devices": []}}, schools=schools)
+    ask = asking("user", held)
+    assert ask({"id": "u1", "upn": "a@OAK.example"}) == ask({"id": "u1", "upn": "a@OAK.example"}) == (True, False)
+    assert ask({"id": "u2", "upn": "b@x.example"}) == (False, True)
+    assert ask({"id": "u2", "upn": Unknown(Reason.UNREADABLE)}) == (None, True)

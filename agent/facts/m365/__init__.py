@@ -62,12 +62,17 @@ def plan(wanted: Sequence[str]) -> list[PlanStep]:
     feeds: dict[tuple[str, str], list[str]] = {}
     for name in wanted:
         source = source_of(name)
-        steps = [(str(request), request.permission) for request in source.requests] + list(source.then)
+        steps = [(_words(request), request.permission) for request in source.requests] + list(source.then)
         for step in steps:
             feeds.setdefault(step, []).append(name)
     return [
         PlanStep(what, (right,) if right else (), tuple(dict.fromkeys(names))) for (what, right), names in feeds.items()
     ]
+
+
+def _words(request: Request) -> str:
+    """A request as a plan says it."""
+    return f"{request}, where {request.option} is on" if request.option else str(request)
 
 
 def collect(connection: Tenant, wanted: Sequence[str], limits: Limits) -> Collected:

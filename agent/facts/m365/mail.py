@@ -36,7 +36,9 @@ def _federations(answers: Answers, _: Any) -> Any:
         if lost is not None:
             out.append({"domain": domain, "issuer": lost, "mfa": lost})
         elif not held:
-            out.append({"domain": domain, "issuer": None, "mfa": None})
+            # It has one, as the domain is federated; that none is shown proves nothing.
+            unseen = Unknown(Reason.UNREADABLE, f"Graph shows no federation of {domain}")
+            out.append({"domain": domain, "issuer": unseen, "mfa": unseen})
         out += [
             {"domain": domain, "issuer": maybe(b, "issuerUri"), "mfa": maybe(b, "federatedIdpMfaBehavior")}
             for b in held
@@ -99,7 +101,17 @@ def _own(answers: Answers) -> list[str]:
     ]
 
 
+def _says_mail(domain: str, answers: Answers) -> bool:
+    """Whether the list of domains itself says that one carries mail."""
+    held, _ = objects(answers[DOMAINS].value)
+    mine = next((d for d in held if str(d.get("id")).lower() == domain), {})
+    services = mine.get("supportedServices")
+    return isinstance(services, list) and _EMAIL in services
+
+
 def _carries_mail(domain: str, answers: Answers) -> bool | Unknown:
+    if _says_mail(domain, answers):
+        return True
     answer = answers.get(_records_of(domain))
     if answer is None:
         return Unknown(Reason.NOT_COLLECTED)
@@ -166,7 +178,8 @@ def dmarc_of(held: Sequence[str]) -> dict[str, str] | None:
 def _mail_follow(answers: Answers) -> list[Ask]:
     asked: list[Ask] = []
     for domain in _own(answers):
-        asked.append(_records_of(domain))
+        if not _says_mail(domain, answers):
+            asked.append(_records_of(domain))
         if _carries_mail(domain, answers) is not True:
             continue
         names, following = _spf_chain(domain, answers)
@@ -274,7 +287,10 @@ SOURCES["mail_domains"] = Source(
     _mail,
     _mail_follow,
     (
-        ("GET /domains/{id}/serviceConfigurationRecords, for each verified domain", DOMAINS.permission),
+        (
+            "GET /domains/{id}/serviceConfigurationRecords, for verified domains not known to have mail",
+            DOMAINS.permission,
+        ),
         ("DNS TXT {domain}, _dmarc.{domain}, selector1 and selector2._domainkey.{domain}, for each mail domain", ""),
     ),
 )
