@@ -12,6 +12,7 @@ import shlex
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from agent.facts.protocol import Limits, Output
@@ -24,10 +25,12 @@ COMMAND = (
 """One sudo for all. `sudo -n` reads nothing when it refuses, so the plain shell after it gets the whole script."""
 
 RS = b"\x1e"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 MAX_ITEMS = 5000
 """Items kept of one list: a host that invents more costs itself the completeness of that list."""
 
 
+@cache
 def script() -> str:
     """The collector as it ships."""
     return (Path(__file__).parent / "collect.sh").read_text(encoding="utf-8")
@@ -220,4 +223,4 @@ def _text(data: bytes) -> str:
 
 def clean(value: str, limit: int = 300) -> str:
     """A host's word, fit to be kept: no control characters, not endless."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", "\ufffd", value)[:limit]
+    return (value if value.isprintable() else _CONTROL.sub("\ufffd", value))[:limit]

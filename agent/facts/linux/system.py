@@ -25,6 +25,8 @@ OS = Record(
     }
 )
 
+_OS_WORDS = {"ID", "ID_LIKE", "VERSION_ID", "VERSION_CODENAME", "PRETTY_NAME", "X_KERNEL", "X_MACHINE", "X_EXTENDED"}
+
 
 @reads("os", OS, asks=("os",), what="/etc/os-release, uname")
 def read_os(answer: Answer) -> Any:
@@ -32,7 +34,7 @@ def read_os(answer: Answer) -> Any:
     found: dict[str, str] = {}
     for line in answer.need("os").lines:
         name, equals, value = line.partition("=")
-        if equals:
+        if equals and name.strip() in _OS_WORDS:
             try:
                 found[name.strip()] = clean(" ".join(shlex.split(value)), 120)
             except ValueError:
