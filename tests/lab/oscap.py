@@ -101,18 +101,45 @@ def apt(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def newer(folder: Path) -> None:
+    """Debian 13's ssg-debian, which has the rules for Debian 12, by the machine's own mirror and an apt that knows
+    nothing else; where it cannot be had, nothing is there."""
+    listed = apt("indextargets", "--format", "$(CODENAME)|$(COMPONENT)|$(LABEL)|$(SITE)", folder=folder)
+    sites = [row[3] for line in listed.stdout.splitlines() if (row := line.split("|"))[1:3] == ["main", "Debian"]]
+    if not sites:
+        return
+    root = folder / "apt"
+    for part in ("state/lists/partial", "cache/archives/partial", "etc"):
+        (root / part).mkdir(parents=True)
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (root / "etc/sources.list").write_text(f"deb [signed-by={keyring}] {sites[0]} trixie main\n", encoding="utf-8")
+    (root / "etc/status").touch()
+    own = {
+        "Dir::State": root / "state",
+        "Dir::State::status": root / "etc/status",
+        "Dir::Cache": root / "cache",
+        "Dir::Etc::SourceList": root / "etc/sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "APT::Sandbox::User": "root",
+    }
+    options = [word for name, value in own.items() for word in ("-o", f"{name}={value}")]
+    if apt(*options, "update", folder=folder).returncode == 0:
+        apt(*options, "download", "ssg-debian", folder=folder)
+
+
 def content(folder: Path) -> Content:
     """The newest rules that can be had: installed, or by the machine's own package source. Raises NotHere."""
     places = [Path("/usr/share/xml/scap/ssg/content")]
     if not (places[0] / STREAMS[0]).exists():
         got = apt("download", "ssg-debian", folder=folder)
+        newer(folder)
         for package in folder.glob("ssg-debian_*.deb"):
             subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "ssg")], check=True)
             places.append(folder / "ssg/usr/share/xml/scap/ssg/content")
         if got.returncode and not places[0].exists():
             raise NotHere(f"no ssg-debian: {(got.stderr.strip().splitlines() or ['?'])[-1]}")
     for name in STREAMS:
-        for place in places:
+        for place in reversed(places):
             if (place / name).exists():
                 return Content.read(place / name)
     raise NotHere("ssg-debian holds no rules for Debian 11 or 12")
