@@ -49,12 +49,12 @@ def run() -> dict[str, Any]:
 
 
 def _rounds(lab: HostLab, folder: Path, number: int) -> dict[str, Any]:
-    planner = _planner(lab, folder)
+    planner = planner_of(lab, folder)
     jobs = planner.jobs(Selection())
     ways: dict[str, Callable[[int], None]] = {
         "A": lambda _: _ssh(lab, jobs),
         "B": lambda _: _collect(jobs, folder),
-        "C": lambda i: _scan(planner, folder, i),
+        "C": lambda i: scan_all(planner, folder, i),
     }
     _ssh(lab, jobs[:AT_ONCE])  # warm: images in the page cache, sudo and sshd started once
     print(
@@ -102,7 +102,7 @@ def _cpu() -> float:
     return sum(u.ru_utime + u.ru_stime for u in both)
 
 
-def _planner(lab: HostLab, folder: Path) -> Planner:
+def planner_of(lab: HostLab, folder: Path) -> Planner:
     """A trust of one school with these hosts, loaded as the command loads it."""
     (folder / "profiles").mkdir()
     (folder / "hosts.ini").write_text(lab.inventory.read_text(encoding="utf-8"), encoding="utf-8")
@@ -146,7 +146,7 @@ def _collect(jobs: Sequence[Job], folder: Path) -> None:
         _whole(list(pool.map(one, jobs)))
 
 
-def _scan(planner: Planner, folder: Path, number: int) -> None:
+def scan_all(planner: Planner, folder: Path, number: int) -> None:
     with Store.open(folder / f"store-{number}") as store:
         _whole(list(scan(planner, store, Selection(), Options(workers=AT_ONCE, per_school=AT_ONCE)).states.values()))
 
