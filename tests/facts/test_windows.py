@@ -24,7 +24,7 @@ from agent.controls import rule
 from agent.evaluate import Case, judge
 from agent.facts import windows
 from agent.facts.protocol import Limits, Output
-from agent.facts.windows import registry
+from agent.facts.windows import registry, system
 from agent.facts.windows.answer import Answer, failure, parse, parts, program
 from agent.facts.windows.readers import READERS
 from agent.facttypes import REGISTRY
@@ -125,6 +125,24 @@ def test_an_account_that_no_longer_exists_is_listed_by_another_way() -> None:
     assert (gone["sid"], gone["from"]) == ("S-1-5-21-111-222-333-1107", "elsewhere")
     assert members["Administrator"]["sid"].endswith("-500")
     assert [o.label for o in findings_of("orphan")["windows.local-administrators"].offenders] == [gone["sid"]]
+
+
+def test_members_are_the_machines_own_by_their_sid_where_the_source_is_not_told() -> None:
+    answer = answer_of("srv2016")
+    for item in answer.parts["admins"]["items"]:
+        item["source"] = ""
+    members = windows.facts_from(answer, ["administrators_group"])["administrators_group"].value
+    assert [m["from"] for m in members] == ["machine", "elsewhere", "elsewhere"]
+
+
+def test_the_directory_id_counts_for_members_of_a_domain_alone() -> None:
+    answer = answer_of("win11-24h2")
+    answer.parts["ids"] |= {"sid": "S-1-5-21-1-2-3-1190", "state": ["AzureAdJoined : NO", "DomainJoined : YES"]}
+    assert system.ids(answer)["ad_sid"] == "S-1-5-21-1-2-3-1190"
+    answer.parts["ids"]["state"] = ["DomainJoined : NO"]
+    assert set(system.ids(answer)) == {"serial"}
+    answer.parts["ids"]["serial"] = "To be filled by O.E.M."
+    assert system.ids(answer) == {}
 
 
 def test_without_rights_the_reason_is_the_right_that_is_missing() -> None:

@@ -95,13 +95,16 @@ def read_administrators(answer: Answer) -> Any:
         return None
     part = answer.need("admins")
     if "items" in part:
+        own = {sid.rpartition("-")[0] for sid in _local_sids(answer).values()}
 
         def one(raw: Any) -> dict[str, Any]:
             sid = str(raw["sid"])
+            # the source is empty where Windows is too old to tell; the machine's own accounts share its SID
+            local = str(raw["source"]).lower() == "local" or (not raw["source"] and sid.rpartition("-")[0] in own)
             return {
                 "name": clean(str(raw["name"]) or sid, 300),
                 "sid": sid if _SID.fullmatch(sid) else None,
-                "from": "machine" if str(raw["source"]).lower() == "local" else "elsewhere",
+                "from": "machine" if local else "elsewhere",
             }
 
         return listing(part, one)

@@ -110,14 +110,14 @@ Part 'ids' {
     $b = @(Cim 'root/cimv2' 'Win32_BIOS' @('SerialNumber'))[0]
     $d = @(); $s = ''
     try { $d = @(dsregcmd.exe /status | Where-Object { $_ -match '^\s*(AzureAdJoined|DomainJoined|DeviceId)\s*:' } | ForEach-Object { Text ([string]$_).Trim() 120 }) } catch { }
-    # the machine's own account in Active Directory; constrained language may not ask
-    try { $s = ((New-Object System.Security.Principal.NTAccount ($env:USERDOMAIN + '\' + $env:COMPUTERNAME + '$')).Translate([System.Security.Principal.SecurityIdentifier])).Value } catch { }
+    # The machine's own account in its own domain, whoever's account we came with; constrained language may not ask.
+    try { $s = ((New-Object System.Security.Principal.NTAccount ((Get-ItemProperty -LiteralPath 'HKLM:\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters').Domain + '\' + $env:COMPUTERNAME + '$')).Translate([System.Security.Principal.SecurityIdentifier])).Value } catch { }
     @{ serial = (Text $b.SerialNumber 80); state = $d; sid = (Text $s 80) }
 }
 
 #: updates
 Part 'updates' {
-    @{ dates = @(Cim 'root/cimv2' 'Win32_QuickFixEngineering' @('HotFixID', 'InstalledOn') | ForEach-Object { $t = $_.InstalledOn; if ($t -is [datetime]) { $t.ToString('yyyy-MM-dd') } else { Text $t 40 } }) }
+    @{ dates = @(Cim 'root/cimv2' 'Win32_QuickFixEngineering' @('HotFixID', 'InstalledOn') | ForEach-Object { $t = $_.InstalledOn; if ($t -is [datetime]) { $t.ToString('s').Substring(0, 10) } else { Text $t 40 } }) }
 }
 
 #: features
@@ -237,7 +237,7 @@ Part 'enrolment' {
 #: wireless
 # The service's own files say in every language how a network is joined. Only name and kind leave the machine.
 Part 'wireless' {
-    $d = 'C:\ProgramData\Microsoft\Wlansvc\Profiles\Interfaces'
+    $d = $env:ProgramData + '\Microsoft\Wlansvc\Profiles\Interfaces'
     $l = @()
     $there = Test-Path -LiteralPath $d
     if ($there) {

@@ -204,7 +204,7 @@ def ids(answer: Answer) -> dict[str, str]:
         if state.get("AzureAdJoined") == "YES" and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", device):
             out["entra_device_id"] = device
         sid = str(part["sid"])
-        if re.fullmatch(r"S-1-5-21(-[0-9]{1,10}){4}", sid):
+        if state.get("DomainJoined") == "YES" and re.fullmatch(r"S-1-5-21(-[0-9]{1,10}){4}", sid):
             out["ad_sid"] = sid
         return out
     except (Missing, KeyError, TypeError, ValueError):
