@@ -133,11 +133,26 @@ def _in_order(data: Mapping[str, Any], hosts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*out, *sorted(hosts)]))
 
 
+NETWORKS = {
+    "iosxe": "ios",
+    "ios_xe": "ios",
+    "cisco_ios": "ios",
+    "cisco_xe": "ios",
+    "aruba_aoscx": "aoscx",
+    "hp_procurve": "procurve",
+    "provision": "procurve",
+    "arubaoss": "procurve",
+    "aruba_osswitch": "procurve",
+    "aos_s": "procurve",
+}
+"""Other words for the platforms of switches: netmiko's, and those of collections."""
+
+
 def platform(variables: Mapping[str, Any]) -> str:
     """A host's platform: from ansible_network_os, else its connection, else Linux (see docs/inventory.md)."""
     network = str(variables.get("ansible_network_os", "")).rsplit(".", 1)[-1].lower()
     if network:
-        return {"ios": "ios", "iosxe": "ios", "aoscx": "aoscx", "procurve": "procurve"}.get(network, network)
+        return NETWORKS.get(network, network)
     if remoting(variables):
         return "windows"
     if str(variables.get("ansible_shell_type", "")).lower() in ("powershell", "cmd"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from agent.derive import View
@@ -123,7 +124,8 @@ def _written(value: Any, make: str) -> str | Unknown:
     """A release as text. YAML reads 10.10 without quotes as the number 10.1: Aruba's second part has two digits, so
     there it can be told what was meant."""
     if not isinstance(value, float):
-        return str(value)
+        # FL.10.13 is how the switch prints it; the family is the table's key already
+        return re.sub(r"^[A-Z]{1,2}\.(?=\d)", "", str(value).strip())
     if make != "ios":
         return f"{value:.2f}"
     text = str(value)

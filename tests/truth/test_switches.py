@@ -588,6 +588,16 @@ CASES = [
         {"native-vlan": ("lag 1",)},
     ),
     Case(CX, "native VLAN not said", put("    vlan trunk native 999\n", ""), {"native-vlan": ("lag 1",)}),
+    Case(
+        PV,
+        "VLANs below the port",
+        both(
+            put('interface 1\n   name "Room 101"\n', 'interface 1\n   name "Room 101"\n   untagged vlan 1\n'),
+            put("   untagged 1-20", "   untagged 2-20"),
+            put("   tagged 1-46,Trk1\n   voice", "   tagged 2-46,Trk1\n   voice"),
+        ),
+        {"no-vlan-1": ("1",)},
+    ),
     # --- edge ports (SWI-L2-001, 004, 005)
     Case(IOS, "no default for the switch", cut("^spanning-tree portfast bpduguard default\n"), {"bpdu-guard": "many"}),
     Case(

@@ -8,7 +8,7 @@ from typing import Any
 from agent.facts.switch.answer import redact
 from agent.facts.switch.blocks import Block
 from agent.facts.switch.procurve_config import vlan_blocks
-from agent.facts.switch.ranges import in_order
+from agent.facts.switch.ranges import in_order, numbers
 from agent.facts.switch.ranges import ports as port_list
 
 _LIST = r"([0-9A-Za-z/][0-9A-Za-z/,-]*)"
@@ -24,8 +24,9 @@ def ports(root: Block) -> list[dict[str, Any]]:
     untagged: dict[str, int] = {}
     tagged: dict[str, set[int]] = {}
     known: set[str] = set()
+    voices = {n for n, b in vlan_blocks(root) if b.has("voice")}
     for number, b in vlan_blocks(root):
-        voice = b.has("voice")
+        voice = number in voices
         for match in b.each(rf"(no )?(untagged|tagged|forbid|auto) {_LIST}"):
             for port in names(match[3]):
                 known.add(port)
@@ -43,6 +44,13 @@ def ports(root: Block) -> list[dict[str, Any]]:
         for port in names(match[1]):
             have = blocks.setdefault(port, Block(port))
             have.children.extend(b.children)
+    for port, b in blocks.items():  # some releases write a port's VLANs below the port
+        for match in b.each(r"(untagged|tagged) vlan ([\d,-]+)"):
+            for number in numbers(match[2]):
+                if match[1] == "untagged":
+                    untagged[port] = number
+                elif number not in voices:
+                    tagged.setdefault(port, set()).add(number)
     known |= {*bundles, *bundles.values(), *blocks}
     guard = _in(root, rf"spanning-tree {_LIST} bpdu-protection")
     secure = _in(
