@@ -64,17 +64,27 @@ def _line(edition: str, product: str) -> str:
         }
     ),
     "windows",
-    reads=("os", "laps_policies"),
+    reads=("os", "laps_policies", "membership"),
 )
 def laps(view: View) -> Any:
-    """The first place that holds any setting alone counts; what is missing there has its default, which is off."""
-    policies = view.get("laps_policies")
+    """The first place that holds any setting alone counts; what is missing there has its default, which is off.
+    A password goes only where the machine is a member."""
+    policies, membership = view.get("laps_policies"), view.get("membership")
+
+    def kept(where: str, member: str, source: str) -> dict[str, Any]:
+        inside = membership[member]
+        return {"backup": inside if isinstance(inside, Unknown) else where if inside else "off", "source": source}
+
     if view.get("os")["build"] >= WINDOWS_LAPS:
         for place in policies["places"]:
             if place["settings"]:
-                return {"backup": {1: "entra", 2: "directory"}.get(place["backup"], "off"), "source": place["source"]}
+                if place["backup"] == 1:
+                    return kept("entra", "entra_joined", place["source"])
+                if place["backup"] == 2:
+                    return kept("directory", "domain_joined", place["source"])
+                return {"backup": "off", "source": place["source"]}
     if policies["old"] == 1:
-        return {"backup": "old LAPS", "source": "group policy"}
+        return kept("old LAPS", "domain_joined", "group policy")
     return {"backup": "off", "source": "none"}
 
 

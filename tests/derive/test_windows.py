@@ -55,10 +55,13 @@ def test_licences_that_could_not_be_read_only_matter_where_there_are_any() -> No
     assert isinstance(derive("os_support", os=os(12345))["ends"], Unknown)
 
 
-def laps(*places: tuple[int, int | None], old: int | None = None, build: int = 26100) -> Any:
+def laps(
+    *places: tuple[int, int | None], old: int | None = None, build: int = 26100, domain: Any = True, entra: Any = True
+) -> Any:
     named = zip(("intune", "group policy", "local"), [*places, *[(0, None)] * (3 - len(places))], strict=True)
     said = [{"source": s, "settings": n, "backup": b} for s, (n, b) in named]
-    return derive("laps", os=os(build), laps_policies={"places": said, "old": old})
+    joined = {"domain_joined": domain, "entra_joined": entra}
+    return derive("laps", os=os(build), laps_policies={"places": said, "old": old}, membership=joined)
 
 
 def test_the_first_place_with_any_setting_decides_alone() -> None:
@@ -72,6 +75,15 @@ def test_the_first_place_with_any_setting_decides_alone() -> None:
     assert laps((0, None), (2, 0), old=1)["backup"] == "off", "a policy of the new one silences the old one"
     assert laps((0, None), (2, 2), build=14393)["backup"] == "off", "that build has no LAPS of its own"
     assert laps((0, None), (2, 2), old=1, build=14393)["backup"] == "old LAPS"
+
+
+def test_a_password_goes_only_where_the_machine_is_a_member() -> None:
+    assert laps((1, 1), entra=False)["backup"] == "off"
+    assert laps((1, 2), domain=False)["backup"] == "off"
+    assert laps((1, 1), domain=False)["backup"] == "entra"
+    assert laps(old=1, domain=False)["backup"] == "off"
+    assert laps((1, 1), entra=LATE)["backup"] == LATE
+    assert laps((1, 0), entra=LATE)["backup"] == "off", "where it does not matter it is not asked"
 
 
 def member(name: str, sid: str | None, local: bool) -> dict[str, Any]:

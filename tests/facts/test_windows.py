@@ -152,6 +152,19 @@ def test_without_rights_the_reason_is_the_right_that_is_missing() -> None:
     assert found["windows.smb1-off"].verdict is Verdict.PASS
 
 
+def test_where_defender_does_not_run_the_reason_names_what_does() -> None:
+    answer = answer_of("no-defender")
+    answer.parts["antivirus"] = {
+        "items": [{"name": "Windows Defender", "state": 393472}, {"name": "Hillside Endpoint", "state": 266240}]
+    }
+    for fact in ("defender", "defender_settings"):
+        why = windows.facts_from(answer, [fact])[fact].value
+        assert why.reason is Reason.NOT_SUPPORTED
+        assert why.detail.endswith("not running; registered as on: Hillside Endpoint")
+    answer.parts["antivirus"] = {"items": [{"name": "Hillside Endpoint", "state": 262144}]}
+    assert windows.facts_from(answer, ["defender"])["defender"].value.detail.endswith("not running")
+
+
 def test_a_domain_controller_has_no_local_accounts() -> None:
     facts, found = facts_of("dc2022"), findings_of("dc2022")
     assert facts["local_accounts"].value is None

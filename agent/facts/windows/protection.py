@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from agent.facts.windows.answer import Answer, Missing, clean
-from agent.facts.windows.readers import ADMIN, listing, moment, reads, truth, whole
+from agent.facts.windows.readers import ADMIN, moment, reads, truth, whole
 from agent.facttypes import BOOL, INT, STR, TIME, Enum, Field, ListOf, Record
 from agent.model import Partial, Reason, Unknown
 
@@ -21,10 +21,28 @@ DEFENDER = Record(
 )
 
 
-@reads("defender", DEFENDER, asks=("defender",), what="MSFT_MpComputerStatus")
+def _need(answer: Answer, name: str) -> dict[str, Any]:
+    """A part about Defender. Where it does not run, the reason names what has registered as on in its place
+    (bits 12 to 15 of `productState` are 1 then, wscapi.h)."""
+    try:
+        return answer.need(name)
+    except Missing as error:
+        if error.why.reason is not Reason.NOT_SUPPORTED:
+            raise
+        others = []
+        if isinstance(told := answer.parts.get("antivirus"), dict):
+            for raw in told["items"]:
+                state, product = raw["state"], clean(str(raw["name"]), 60)
+                if isinstance(state, int) and (state >> 12) & 0xF == 1 and "Defender" not in product:
+                    others.append(product)
+        words = f"{error.why.detail}; registered as on: {', '.join(others[:3])}" if others else error.why.detail
+        raise Missing(error.why.reason, words) from None
+
+
+@reads("defender", DEFENDER, asks=("antivirus", "defender"), what="MSFT_MpComputerStatus")
 def read_defender(answer: Answer) -> Any:
     """What Defender does. One that only stands by for another product has nothing to say of protection."""
-    part = answer.need("defender")
+    part = _need(answer, "defender")
     mode = clean(str(part["mode"] or ""), 40)
     if mode.lower().startswith(("passive", "sxs", "not running")):
         return Unknown(Reason.NOT_SUPPORTED, f"Defender only stands by ({mode}): another product protects this machine")
@@ -59,10 +77,10 @@ PREFERENCES = Record(
 )
 
 
-@reads("defender_settings", PREFERENCES, asks=("preferences",), what="MSFT_MpPreference", rights=ADMIN)
+@reads("defender_settings", PREFERENCES, asks=("antivirus", "preferences"), what="MSFT_MpPreference", rights=ADMIN)
 def read_preferences(answer: Answer) -> Any:
     """Settings in force, policy and local together. Who may not see exclusions is told so in their place."""
-    part = answer.need("preferences")
+    part = _need(answer, "preferences")
     rules, actions = part["rules"], part["actions"]
     if len(rules) != len(actions):
         asr: Any = Unknown(Reason.UNREADABLE, "rules and their actions")
@@ -81,32 +99,6 @@ def _exclusions(answer: Answer, part: dict[str, Any]) -> Any:
     if any(len(part[n]) >= 500 for n in ("paths", "processes", "extensions")):
         return Partial(tuple(items), Unknown(Reason.TRUNCATED, "more than 500 exclusions"))
     return items
-
-
-@reads(
-    "antivirus_products",
-    ListOf(
-        Record(
-            {"name": Field(STR), "on": Field(BOOL, "whether it says that it protects")},
-            key="name",
-            label="name",
-        )
-    ),
-    asks=("antivirus",),
-    what="AntiVirusProduct of root/SecurityCenter2",
-    doc="what has registered with Windows Security: workstations only",
-)
-def read_antivirus(answer: Answer) -> Any:
-    """Registered products. `productState`: its second byte is 0x10 where the product is on (wscapi.h)."""
-
-    def one(raw: Any) -> dict[str, Any]:
-        state = whole(raw["state"])
-        return {
-            "name": clean(str(raw["name"]), 100),
-            "on": state if isinstance(state, Unknown) else (state >> 12) & 0xF == 1,
-        }
-
-    return listing(answer.need("antivirus"), one)
 
 
 METHODS = {

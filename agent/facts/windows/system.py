@@ -135,12 +135,13 @@ def read_feature(answer: Answer, key: str) -> Any:
     Record(
         {
             "domain_joined": Field(BOOL, "whether it is a member of an Active Directory domain"),
+            "entra_joined": Field(BOOL, "whether it is joined to Entra ID, be it beside a domain"),
             "domain": Field(STR, "DNS name of that domain; absent when it is in none", may_be_absent=True),
             "name": Field(STR, "name of the machine"),
         }
     ),
-    asks=("computer",),
-    what="Win32_ComputerSystem",
+    asks=("computer", "ids"),
+    what="Win32_ComputerSystem, dsregcmd /status",
 )
 def read_membership(answer: Answer) -> Any:
     """Whose member the machine is."""
@@ -148,9 +149,23 @@ def read_membership(answer: Answer) -> Any:
     joined = truth(part["member"])
     return {
         "domain_joined": joined,
+        "entra_joined": _entra(answer),
         "domain": clean(str(part["domain"]), 255) if joined is True else None,
         "name": clean(str(part["name"]), 63),
     }
+
+
+def _device_state(part: dict[str, Any]) -> dict[str, str]:
+    """`Name : value` lines of dsregcmd, which no language changes."""
+    return dict(re.split(r"\s*:\s*", str(line).strip(), maxsplit=1) for line in part["state"])
+
+
+def _entra(answer: Answer) -> bool | Unknown:
+    try:
+        word = _device_state(answer.need("ids")).get("AzureAdJoined")
+    except (Missing, KeyError, TypeError, ValueError):
+        word = None
+    return word == "YES" if word in ("YES", "NO") else Unknown(Reason.UNREADABLE, "dsregcmd /status")
 
 
 @reads(
@@ -199,7 +214,7 @@ def ids(answer: Answer) -> dict[str, str]:
         serial = str(part["serial"]).strip()
         if not _NO_SERIAL.match(serial) and clean(serial, 80) == serial:
             out["serial"] = serial
-        state = dict(re.split(r"\s*:\s*", str(line), maxsplit=1) for line in part["state"])
+        state = _device_state(part)
         device = state.get("DeviceId", "").strip().lower()
         if state.get("AzureAdJoined") == "YES" and re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", device):
             out["entra_device_id"] = device
