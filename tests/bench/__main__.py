@@ -27,6 +27,9 @@ others   the same hosts (20, or SPIRITLEVEL_BENCH_HOSTS) by a whole scan, and by
 memory   2,000 targets in one scan: the answers of one real host, replayed under 2,000 names in 20 schools through the
          collector's parser, judged and saved. Time and peak memory on the way. By itself (the process's own peak):
          make bench ARGS=memory
+psrp     500 Windows hosts over PowerShell remoting, HTTPS and NTLM: stand-ins that speak the real protocol in a process
+         of their own and answer what was recorded. The scanner's own CPU per host in a whole scan into a new store, its
+         memory on the way; collecting alone; and one task of ansible-playbook over its psrp connection on 20 of them.
 tenant   A Microsoft 365 tenant over the stand-in for Graph, every exchange delayed by 50 ms: a small one, and one of
          20,000 users and 6,000 devices. Exchanges, bytes, time beside the longest chain of exchanges, CPU, memory.
 directory
@@ -49,13 +52,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import directory, hosts, judging, memory, others, start, tenant, windows
+from tests.bench import directory, hosts, judging, memory, others, psrp, start, tenant, windows
 
 ALL: dict[str, Callable[[], dict[str, Any]]] = {
     "start": start.run,
     "judging": judging.run,
     "hosts": hosts.run,
     "memory": memory.run,
+    "psrp": psrp.run,
     "windows": windows.run,
     "others": others.run,
     "tenant": tenant.run,
