@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -169,3 +170,57 @@ def marked_admins(view: View) -> Any:
             }
         )
     return Partial(tuple(out), why) if why is not None else out
+
+
+OPEN_UNIT = Record(
+    {
+        "dn": Field(STR, "distinguished name of the OU"),
+        "open": Field(BOOL, "more or less everybody, or a group with a pupil in it, may write there or below"),
+    },
+    "dn",
+    "dn",
+)
+
+
+@derived(
+    "open_units",
+    ListOf(OPEN_UNIT, "dn"),
+    "ad",
+    reads=("ous", "groups", "users", "computers", "service_accounts", "domain"),
+    parameters=("pupil_dn_regex",),
+    optional=("groups", "users", "computers", "service_accounts"),
+)
+def open_units(view: View) -> Any:
+    """Every OU, and whether its permissions let more or less everybody in, or pupils through a group of theirs."""
+    web = web_of(view)
+    by_sid = {g["sid"]: g for g in web.groups.values() if isinstance(g.get("sid"), str)}
+    pattern = re.compile(str(view.parameters.get("pupil_dn_regex") or "(?!)"), re.IGNORECASE)
+    known: dict[str, bool | Unknown] = {}
+
+    def pupils(sid: str) -> bool | Unknown:
+        if sid not in known:
+            known[sid] = _holds(web, by_sid.get(sid), pattern)
+        return known[sid]
+
+    units, why = view.items("ous")
+    out = []
+    for unit in units:
+        grants, unseen = as_items(unit.get("grants", Unknown(Reason.NOT_COLLECTED, "grants")))
+        answer: bool | Unknown = unseen or False
+        for grant in grants:
+            if "write" not in (grant.get("powers") or ()):
+                continue
+            found = True if grant.get("broad") is True else pupils(str(grant.get("sid")))
+            answer = True if found is True or answer is True else answer or found
+        out.append({"dn": unit.get("dn"), "open": answer})
+    return Partial(tuple(out), why) if why is not None else out
+
+
+def _holds(web: Web, group: Mapping[str, Any] | None, pattern: re.Pattern[str]) -> bool | Unknown:
+    """Whether somebody whose DN matches is in the group; a holder that is no group of the domain has no members."""
+    if group is None:
+        return False
+    own = Web(web.groups, web.accounts, web.primary, web.base)
+    if any(pattern.search(place) for place, _ in reach(own, group)):
+        return True
+    return own.why or False
