@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agent.derive import View
@@ -16,11 +17,41 @@ from agent.model import Partial, School, Unknown
 GROUPS, UNITS = ("staff_groups", "pupil_groups"), ("administrative_units",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Selectors:
+    """How trust.yml selects one school, made ready: names of facts for its groups and units."""
+
+    everything: bool
+    domains: frozenset[str]
+    groups: tuple[str, ...]
+    units: tuple[str, ...]
+    names: re.Pattern[str] | None
+
+
+def _selectors(school: School, view: View) -> _Selectors:
+    """Worked out once a view: large tenants ask it a million times."""
+    key = ("selectors", school.key)
+    found: _Selectors | None = view.shared.get(key)
+    if found is None:
+        pattern = school.tenant.get("device_names")
+        found = view.shared[key] = _Selectors(
+            _sees_all(school),
+            frozenset(d.casefold().lstrip("@") for d in _texts(school, ("domains",))),
+            tuple(f"group_members[{g}]" for g in _texts(school, GROUPS)),
+            tuple(f"unit_members[{u}]" for u in _texts(school, UNITS)),
+            # Windows writes names of devices in either case
+            re.compile(str(pattern), re.IGNORECASE) if pattern else None,
+        )
+    return found
+
+
 def by_user(item: Mapping[str, Any], school: School, view: View) -> bool | None:
     """An account: by the domain of its UPN, by a group or by an administrative unit."""
-    if _sees_all(school):
+    by = _selectors(school, view)
+    if by.everything:
         return True
-    return _any([_in_domain(item.get("upn"), school, view), *_held_by(item.get("id"), "people", school, view)])
+    held = _held_by(item.get("id"), "people", (*by.groups, *by.units), view)
+    return _any([_in_domain(item.get("upn"), by), *held])
 
 
 def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None:
@@ -28,7 +59,7 @@ def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None
     if _sees_all(school):
         return True
     named = {g.casefold() for g in _texts(school, GROUPS)}
-    answers: list[bool | None] = [_in_domain(item.get("mail_domain"), school, view)]
+    answers: list[bool | None] = [_in_domain(item.get("mail_domain"), _selectors(school, view))]
     for key in ("id", "name"):
         value = item.get(key)
         answers.append(value.casefold() in named if isinstance(value, str) else None if named else False)
@@ -37,18 +68,18 @@ def by_group(item: Mapping[str, Any], school: School, view: View) -> bool | None
 
 def by_device(item: Mapping[str, Any], school: School, view: View) -> bool | None:
     """A device: by its name, by a unit that holds it, or by its main user."""
-    if _sees_all(school):
+    by = _selectors(school, view)
+    if by.everything:
         return True
     answers: list[bool | None] = []
-    if pattern := school.tenant.get("device_names"):
+    if by.names is not None:
         name = item.get("name")
-        # Windows writes names of devices in either case
-        answers.append(re.search(str(pattern), name, re.IGNORECASE) is not None if isinstance(name, str) else None)
-    answers += _held_by(_object_id(item, school, view), "devices", school, view, units_only=True)
+        answers.append(by.names.search(name) is not None if isinstance(name, str) else None)
+    answers += _held_by(_object_id(item, by, view), "devices", by.units, view)
     if "user" in item:
         user = item["user"]
-        answers.append(False if user is None else _in_domain(user, school, view))
-        answers += _held_by(item.get("user_id"), "people", school, view)
+        answers.append(False if user is None else _in_domain(user, by))
+        answers += _held_by(item.get("user_id"), "people", (*by.groups, *by.units), view)
     return _any(answers)
 
 
@@ -96,9 +127,9 @@ def needs(schools: Iterable[School]) -> set[str]:
     return out
 
 
-def _object_id(item: Mapping[str, Any], school: School, view: View) -> Any:
+def _object_id(item: Mapping[str, Any], by: _Selectors, view: View) -> Any:
     """The id by which units know a device; None when there is none, `Unknown` when it cannot be told."""
-    if "user" not in item or not _texts(school, UNITS):
+    if "user" not in item or not by.units:
         return item.get("id")
     wanted = item.get("entra_device_id")
     if wanted is None or isinstance(wanted, Unknown):
@@ -130,15 +161,11 @@ def _sees_all(school: School) -> bool:
     return not (_texts(school, (*GROUPS, *UNITS, "domains")) or school.tenant.get("device_names"))
 
 
-def _in_domain(value: Any, school: School, view: View) -> bool | None:
+def _in_domain(value: Any, by: _Selectors) -> bool | None:
     """Whether a UPN, or a bare domain, is in one of the school's domains."""
-    key = ("domains", school.key)
-    domains = view.shared.get(key)
-    if domains is None:
-        domains = view.shared[key] = frozenset(d.casefold().lstrip("@") for d in _texts(school, ("domains",)))
-    if not domains or value is None:
+    if not by.domains or value is None:
         return False
-    return value.casefold().rpartition("@")[2] in domains if isinstance(value, str) else None
+    return value.casefold().rpartition("@")[2] in by.domains if isinstance(value, str) else None
 
 
 Held = tuple["frozenset[str] | None", bool]
@@ -146,7 +173,7 @@ Held = tuple["frozenset[str] | None", bool]
 
 
 def _holds(name: str, kind: str, view: View) -> Held:
-    """What one group or unit holds. Worked out once a view: large tenants ask it a million times."""
+    """What one group or unit holds. Worked out once a view."""
     key = ("held", name, kind)
     found: Held | None = view.shared.get(key)
     if found is None:
@@ -163,10 +190,8 @@ def _holds(name: str, kind: str, view: View) -> Held:
     return found
 
 
-def _held_by(key: Any, kind: str, school: School, view: View, *, units_only: bool = False) -> list[bool | None]:
-    """For each group and unit of the school, whether it holds the person or device `key`."""
-    facts = [] if units_only else [f"group_members[{g}]" for g in _texts(school, GROUPS)]
-    facts += [f"unit_members[{u}]" for u in _texts(school, UNITS)]
+def _held_by(key: Any, kind: str, facts: Sequence[str], view: View) -> list[bool | None]:
+    """For each of some groups and units (by their facts), whether it holds the person or device `key`."""
     if key is None:
         return [False for _ in facts]
     out: list[bool | None] = []

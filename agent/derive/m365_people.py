@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.derive import View, as_items
@@ -42,7 +42,18 @@ class Crowd:
 
     @classmethod
     def of(cls, view: View, roles: Mapping[str, str], excused_roles: frozenset[str]) -> Crowd:
-        """Read a view. `roles` are names of roles by id; `excused_roles` may always be excluded."""
+        """Read a view. `roles` are names of roles by id; `excused_roles` may always be excluded.
+
+        What is read of a large tenant is read once a view; each crowd then goes its own way.
+        """
+        key = ("crowd", tuple(view.parameters.get("break_glass_accounts") or ()), excused_roles)
+        if key not in view.shared:
+            view.shared[key] = cls._read(view, roles, excused_roles)
+        read: Crowd = view.shared[key]
+        return replace(read, members=dict(read.members), missing=dict(read.missing), names=dict(read.names))
+
+    @classmethod
+    def _read(cls, view: View, roles: Mapping[str, str], excused_roles: frozenset[str]) -> Crowd:
         declared = {str(a).lower() for a in view.parameters.get("break_glass_accounts") or ()}
         crowd = cls(
             frozenset(("who", f"{kind}:{d}") for d in declared for kind in ("user", "group"))

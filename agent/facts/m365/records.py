@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.facts.m365.protocol import Request
-from agent.facts.m365.source import SKUS
-from agent.facts.m365.tenant import POLICY, simple
-from agent.facts.m365.values import Json, at, guid, maybe, moment, need
-from agent.facttypes import BOOL, FLOAT, INT, STR, TIME, Enum, Field, ListOf, Record
+from agent.facts.m365.source import SKUS, SOURCES, Answers, Source
+from agent.facts.m365.tenant import PLATFORM, POLICY, simple
+from agent.facts.m365.values import Json, at, guid, maybe, moment, need, objects
+from agent.facttypes import BOOL, FLOAT, INT, STR, TIME, Enum, Field, ListOf, Record, fact
 from agent.model import Reason, Unknown
 
 simple(
@@ -58,7 +58,18 @@ def _score(body: Json) -> dict[str, Any]:
     }
 
 
-simple(
+_SCORES = Request("/security/secureScores", "SecurityEvents.Read.All", top=1, first=True)
+
+
+def _newest(answers: Answers, _: Any) -> Any:
+    held, why = objects(answers[_SCORES].value)
+    if not held:
+        return why or Unknown(Reason.NOT_COLLECTED, "there is no score yet")
+    # One was asked for; a service that sends more of them is understood too.
+    return _score(max(held, key=lambda b: str(b.get("createdDateTime"))))
+
+
+fact(
     "secure_score",
     Record(
         {
@@ -66,10 +77,12 @@ simple(
             "day": Field(TIME, may_be_absent=True, volatile=True),
         }
     ),
-    Request("/security/secureScores", "SecurityEvents.Read.All", top=1, first=True),
-    _score,
+    PLATFORM,
+    source=str(_SCORES),
+    rights=(_SCORES.permission,),
     doc="Microsoft's newest Secure Score; it lags by up to two days.",
 )
+SOURCES["secure_score"] = Source((_SCORES,), _newest)
 
 _MONITORING = "ConfigurationMonitoring.Read.All"
 simple(
