@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import kit_windows
+from agent import kit_switch, kit_windows
 from agent.collect import module
 from agent.doctor import needing_root
 from agent.errors import SpiritlevelError, UsageError
@@ -40,6 +40,10 @@ def write_kit(planner: Planner, jobs: Sequence[Job], folder: Path) -> list[Path]
     if windows:
         files.update(kit_windows.files(windows))
         notes.append(kit_windows.note(windows))
+    switches = [j for j in jobs if j.target.family == "switch" and j.wanted]
+    if switches:
+        files.update(kit_switch.files(switches))
+        notes.append(kit_switch.note(switches))
     for job in jobs:
         if job.target.kind is Kind.DIRECTORY:
             files.update(_directory(job, notes))

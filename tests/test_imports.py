@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "doctor",
         "fieldtest",
         "kit",
+        "kit_switch",
         "kit_windows",
         "demo",
     ),

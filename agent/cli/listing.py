@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from agent.cli import listing_switches
 from agent.cli.common import open_store, open_trust, print_json
 from agent.cli.common import table as show_table
 from agent.errors import StoreError
 from agent.plan import Planner, Selection
 
-KINDS = ["controls", "targets", "facts", "runs", "exceptions", "assets"]
+KINDS = ["controls", "targets", "facts", "runs", "exceptions", "assets", "switches", "links"]
 
 
 @click.command("list")
@@ -33,6 +34,8 @@ def list_(ctx: click.Context, kind: str, form: str) -> None:
             "runs": _runs,
             "exceptions": _exceptions,
             "assets": _assets,
+            "switches": listing_switches.switches,
+            "links": listing_switches.links,
         }[kind](planner)
     if form == "json":
         print_json([dict(zip((c.lower().replace(" ", "_") for c in columns), row, strict=True)) for row in rows])

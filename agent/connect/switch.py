@@ -163,6 +163,8 @@ class Session:
         try:
             self._write(f"{command}{self._netmiko.RETURN}")
             text = self._answer()
+            while not text.strip():  # a prompt that was still on its way: an answer begins with the command's echo
+                text = self._answer()
             # A line of the answer may look like the prompt. Return shows whether more was on its way.
             while True:
                 self._write(self._netmiko.RETURN)

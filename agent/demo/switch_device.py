@@ -47,8 +47,8 @@ class SwitchScript:
     privileged: bool = True
     enable: str | None = None
     greeting: str = ""
-    key_delay: float = 0.0
-    """ProVision: seconds before `Press any key to continue`."""
+    pause: float = 0.0
+    """Seconds between the greeting and what follows it."""
     faults: SwitchFaults = field(default_factory=SwitchFaults)
     down: bool = False
 
@@ -127,8 +127,8 @@ class Conversation:
             while True:
                 self._read()
         self._say(s.greeting)
+        self._pause(s.pause)
         if s.platform == "procurve":
-            self._pause(s.key_delay)
             self._say("\x1b[?25h\x1b[24;27HPress any key to continue\x1b[?25h")
             self._read()
             self._say("\x1b[2J\x1b[1;24r\x1b[24;1H\n")

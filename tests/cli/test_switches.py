@@ -49,12 +49,27 @@ SECRETS = (
 ).split()
 
 
+SEEN = {
+    "show interfaces status": (
+        "Port      Name               Status       Vlan       Duplex  Speed Type\n"
+        "Gi1/0/1   Room 101           connected    10         a-full a-1000 10/100/1000BaseTX\n"
+        "Gi1/0/2   Room 102           notconnect   20           auto   auto 10/100/1000BaseTX\n"
+        "Gi1/0/48  spare              disabled     1            auto   auto 10/100/1000BaseTX\n"
+    ),
+    "show lldp neighbors detail": (
+        "------------------------------------------------\nLocal Intf: Gi1/0/49\nSystem Name: OAK-CORE\n"
+        "System Capabilities: B,R\nEnabled Capabilities: B,R\n"
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def switches() -> Iterator[Switches]:
     scripts = {}
     for name, fixture in NAMES.items():
         paper = sheet(fixture)
-        scripts[name] = SwitchScript(paper.platform, paper.config, paper.answers)
+        answers = {**paper.answers, **(SEEN if name == "acc-01" else {})}
+        scripts[name] = SwitchScript(paper.platform, paper.config, answers)
     with Switches(scripts) as hosts:
         yield hosts
 
@@ -108,6 +123,26 @@ def test_a_school_of_switches(trust: Path, run: Run, switches: Switches) -> None
         for path, data in texts(trust):
             assert secret.encode() not in data, f"{secret} is in {path.name}"
 
+    rows = {r["switch"]: r for r in json.loads(run("-C", trust, "list", "switches", "--format", "json").out)}
+    assert len(rows) == len(NAMES)
+    one = rows["oak/acc-01"]
+    assert (one["family"], one["release"], one["ports"], one["open_ports"], one["ports_in_use"]) == (
+        "C2960X",
+        "15.2(7)E10",
+        3,
+        2,
+        1,
+    )
+    assert rows["oak/cx-01"]["ports"] == "?"
+    (link,) = json.loads(run("-C", trust, "list", "links", "--format", "json").out)
+    assert link == {
+        "switch": "oak/acc-01",
+        "school": "oak",
+        "port": "GigabitEthernet1/0/49",
+        "neighbour": "OAK-CORE",
+        "is_a": "switch",
+    }
+
     assets = json.loads(run("-C", trust, "list", "assets", "--format", "json").out)
     assert {a["serial"] for a in assets} >= {"FOC1932W0AA"}
 
@@ -140,6 +175,15 @@ def test_doctor_says_what_a_switch_does_not_show(trust: Path, run: Run, switches
     assert done.code == 3
     assert one["state"] == "missing"
     assert "show running-config in full" in one["missing"]
+
+
+def test_the_kit_lists_every_command_and_nothing_that_changes_anything(trust: Path, run: Run) -> None:
+    assert run("-C", trust, "doctor", "--kit", trust / "kit").code in (0, 3)
+    text = (trust / "kit" / "switch-commands.txt").read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all(c.startswith(("show ", "terminal ", "no page", "exit")) for c in commands)
+    assert {"show running-config", "show snmpv3 user", "show lldp neighbor-info detail", "no page"} <= set(commands)
+    assert "privilege 15" in (trust / "kit" / "README.md").read_text(encoding="utf-8")
 
 
 def test_host_keys_of_switches_can_be_learnt(trust: Path, run: Run) -> None:

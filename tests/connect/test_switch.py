@@ -64,7 +64,7 @@ def fleet() -> Iterator[Switches]:
     scripts = {
         "ios": script(IOS, greeting=GREETING, privileged=False, enable="0penSesame"),
         "cx": script(CX, greeting=GREETING),
-        "pv": script(PV, greeting=GREETING, key_delay=0.3),
+        "pv": script(PV, greeting=GREETING, pause=0.3),
     }
     with Switches(scripts) as hosts:
         yield hosts
@@ -102,6 +102,13 @@ def test_a_refusal_in_the_makers_words_is_a_permission(trust: Path) -> None:
             got = read(hosts, trust, "sw")
         assert got.facts["ports"].value == Unknown(Reason.PERMISSION, "show running-config in full"), name
         assert got.facts["device"].value["family"] in ("C2960X", "FL", "WC")
+
+
+def test_a_greeting_that_looks_like_a_prompt_and_a_prompt_that_comes_late(trust: Path) -> None:
+    """Whatever was typed too early, each answer is that of its own command."""
+    with Switches({"ios": script(IOS, greeting="Welcome to\ncore>", pause=0.8)}) as hosts:
+        got = read(hosts, trust, "ios")
+    assert {n: r.value for n, r in got.facts.items()} == {n: r.value for n, r in facts(sheet(IOS)).items()}
 
 
 def test_a_wrong_enable_password_is_a_refused_credential(fleet: Switches, trust: Path) -> None:
