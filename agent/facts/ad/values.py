@@ -60,6 +60,7 @@ _MINUTES = [f"{hour:02}:{minute:02}:" for hour in range(24) for minute in range(
 _SECONDS = [f"{second:02}Z" for second in range(60)]
 
 
+@lru_cache(maxsize=8192)
 def generalized(raw: bytes) -> str:
     """`20261124015140.0Z` → ISO 8601, UTC."""
     match = _GENERALIZED.fullmatch(raw)
