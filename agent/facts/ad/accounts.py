@@ -31,6 +31,7 @@ _RID = Take(
     ("objectSid",),
     lambda r: v.rid(r.must("objectSid")),
 )
+_GUID = Take(STR, "objectGUID, its id in Entra too", ("objectGUID",), lambda r: v.guid(r.must("objectGUID")))
 _DN = Take(STR, "distinguished name", (), lambda r: r.entry.dn)
 _PARENT = Take(STR, "distinguished name of the container", (), lambda r: dn.parent(r.entry.dn))
 _CREATED = Take(TIME, "when the object was made", ("whenCreated",), lambda r: v.generalized(r.must("whenCreated")))
@@ -96,8 +97,7 @@ _EMPTY: list[str] = []
 
 
 def _strings(row: Row, name: str, guard: str = UAC) -> list[str]:
-    found = row.all(name, guard)
-    return [v.text(raw) for raw in found] if found else _EMPTY
+    return [v.text(raw) for raw in row.all(name, guard)] or _EMPTY
 
 
 _LOGON = Take(
@@ -266,12 +266,7 @@ def _laps_expires(row: Row) -> str | None:
 COMPUTERS = Shape(
     {
         "sid": _SID,
-        "guid": Take(
-            STR,
-            "objectGUID: the device's id in Entra, where it is joined to both",
-            ("objectGUID",),
-            lambda r: v.guid(r.must("objectGUID")),
-        ),
+        "guid": _GUID,
         "dn": _DN,
         "parent": _PARENT,
         "name": Take(STR, "name of the computer", ("sAMAccountName",), _host),
