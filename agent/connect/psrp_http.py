@@ -257,7 +257,7 @@ class Http:
         said = str(headers.get("Content-Type", "")).lower()
         if said.startswith(("multipart/encrypted", "multipart/x-multi-encrypted")) and self._sealed is not None:
             answer = self._open(answer, str(headers.get("Content-Type", "")))
-        elif self._sealed is not None and status in (200, 500):
+        elif self._sealed is not None and status in (200, 500) and answer:
             raise IdentityError(
                 f"{self.end.place} answered in clear where sealed messages were agreed; nothing of it was read.",
                 "Somebody may be in between. Use HTTPS.",

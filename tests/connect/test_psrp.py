@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from agent.collect import Credentials, collect, credential_key
 from agent.connect.psrp import open_psrp
+from agent.connect.psrp_http import has_kerberos
 from agent.connect.psrp_options import Endpoint, endpoint
 from agent.demo.certs import CertificateAuthority, issue, make_app_certificate, make_ca
 from agent.demo.psrp_server import PsrpServer, Reply
@@ -26,7 +28,7 @@ from agent.errors import (
     Unreachable,
 )
 from agent.facts.protocol import Limits, Output
-from agent.model import Kind, Target
+from agent.model import Kind, Reason, Target, Unknown
 
 SCRIPT = "'Grüße', 'x' # \u2713 _x0041_ \U0001f600\r\n\tGet-Date"
 
@@ -424,3 +426,37 @@ def test_who_and_with_what_is_needed(serve: Any, place: Place) -> None:
     given = {"ansible_user": "scan", "ansible_psrp_auth": "ntlm"}
     with pytest.raises(SecretError, match="has no password"):
         ask(given)
+
+
+@pytest.mark.skipif(has_kerberos(), reason="the packages are there")
+def test_kerberos_without_its_packages_says_so(serve: Any, place: Place) -> None:
+    server = serve()
+    with pytest.raises(Unreachable, match="a login by kerberos cannot be begun") as caught:
+        ask(settings(server, place, ansible_psrp_auth="kerberos"))
+    assert "gssapi and krb5" in caught.value.hint
+    assert server.log == []
+
+
+def test_two_accounts_are_two_credentials() -> None:
+    """The guard against locking accounts out counts by account and secret, whichever connection's words name them."""
+
+    def key(**given: str) -> str:
+        return credential_key(
+            Target("pc1", Kind.DEVICE, "windows", "oak", {f"ansible_{k}": v for k, v in given.items()})
+        )
+
+    assert key(winrm_user="a", winrm_password="env:X") != key(winrm_user="b", winrm_password="env:X")
+    assert key(psrp_user="a", psrp_certificate_pem="a.pem") != key(psrp_user="a", psrp_certificate_pem="b.pem")
+    assert key(user="a", password="env:X") == key(user="a", password="env:X", port="1")
+
+
+def test_let_in_and_no_further_is_a_missing_permission(
+    serve: Any, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "geheim")
+    target = Target("pc1", Kind.DEVICE, "windows", "oak", settings(serve(trouble="denied"), place))
+    credentials = Credentials()
+    for _ in range(4):
+        evidence = collect(target, ["os"], place.folder, Limits(10.0), credentials, threading.Event())
+        assert evidence.facts["os"].unknown == Unknown(Reason.PERMISSION, "")
+        assert "not into PowerShell" in evidence.detail
