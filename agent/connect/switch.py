@@ -18,7 +18,7 @@ from agent.connect.become import PASSWORDS
 from agent.connect.ssh import open_link, open_terminal
 from agent.connect.ssh_keys import Secret
 from agent.connect.ssh_options import login
-from agent.connect.switch_text import ENDS, MORE, PRESS_KEY, PROMPT, settle, tail, unpaged
+from agent.connect.switch_text import ENDS, MORE, PRESS_KEY, PROMPT, may_end, settle, tail, unpaged
 from agent.errors import Broken, CredentialRefused, SecretError, TargetError, Unreachable
 from agent.facts.protocol import Limits
 from agent.facts.switch.protocol import Reply, Terminal
@@ -210,7 +210,7 @@ class Session:
         """Read on until `done` of the last lines holds and `quiet` seconds of silence have followed."""
         silent_since = time.monotonic()
         while True:
-            ready = done(tail(text)) if text else False
+            ready = may_end(text) and done(tail(text))
             patience = quiet if ready else SILENCE
             if ready and time.monotonic() - silent_since >= quiet:
                 return text

@@ -17,6 +17,15 @@ MORE = re.compile(r"(?i)-- ?more ?--[^\n]*$")
 ENDS = re.compile(rf"(?i)(?:user ?name|login|password)\s*:\s*$|{_MARK}")
 
 
+_MARKS = ("#", ">", ":", "-", "q", "C", "continue")
+"""What prompts, questions, pagers and `Press any key to continue` end in."""
+
+
+def may_end(text: str) -> bool:
+    """Whether a text could end in any of those: a cheap look, before the whole tail is looked at."""
+    return _ESCAPES.sub("", text[-120:]).rstrip(" \t\r\n").endswith(_MARKS)
+
+
 def tail(text: str) -> str:
     """The last lines without escape codes, with plain line ends."""
     return settle(_ESCAPES.sub("", text[-TAIL:]))

@@ -715,6 +715,12 @@ CASES = [
     ),
     Case(
         CX,
+        "whether spanning tree runs is not said",
+        put("\nspanning-tree\n", "\n"),
+        {"bpdu-guard": "unknown", "spanning-tree": "unknown"},
+    ),
+    Case(
+        CX,
         "MAC authentication is off for the switch",
         put(
             "aaa authentication port-access mac-auth\n    enable\nsnmp",
@@ -1004,7 +1010,7 @@ def test_descriptions_decide_where_no_neighbour_does() -> None:
     for text, meant in (
         ("AP Hall", False),
         ("Uplink to annexe", False),
-        ("Room 12, Mrs Upton", True),
+        ("Room 12, by the light switch", True),
         ("Caps and gowns", True),
     ):
         edit = port(G12, f" description {text}", " switchport access vlan 20")
