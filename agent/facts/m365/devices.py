@@ -258,6 +258,8 @@ simple(
         "DeviceLocalCredential.ReadBasic.All",
         ("id", "deviceName", "lastBackupDateTime"),
         top=999,
+        # Microsoft's page on this list asks for it, and an item of a batch has headers of its own.
+        headers=(("User-Agent", "spiritlevel"),),
     ),
     lambda b: {
         "id": guid(need(b, "id")),

@@ -86,6 +86,8 @@ SOURCES["federation"] = Source(
 SELECTORS = ("selector1", "selector2")
 """The two names under which Microsoft 365 publishes its signing keys."""
 MOST_REDIRECTS = 5
+_MICROSOFT = (".onmicrosoft.com", ".onmicrosoft.us", ".onmschina.cn")
+"""Where every tenant has names without asking, `NAME.mail.onmicrosoft.com` among them."""
 _EMAIL = "Email"
 
 
@@ -94,11 +96,10 @@ def _records_of(domain: str) -> Request:
 
 
 def _own(answers: Answers) -> list[str]:
-    """Verified domains of the trust; the initial one under onmicrosoft is Microsoft's to publish for."""
+    """Verified domains of the trust; those under Microsoft's own names are Microsoft's to publish for."""
     held, _ = objects(answers[DOMAINS].value)
-    return [
-        str(d["id"]).lower() for d in held if d.get("isVerified") is True and not d.get("isInitial") and d.get("id")
-    ]
+    names = [str(d["id"]).lower() for d in held if d.get("isVerified") is True and not d.get("isInitial")]
+    return [name for name in names if not name.endswith(_MICROSOFT)]
 
 
 def _says_mail(domain: str, answers: Answers) -> bool:
