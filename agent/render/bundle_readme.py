@@ -65,8 +65,8 @@ def _how_to(content: Content) -> list[str]:
     out = [
         "## How to run it",
         "",
-        f"Any machine with ansible-core 2.16 or newer that reaches the {'hosts' if machines else 'targets'} will do. "
-        + ("" if content.collections else "Look first, change nothing:"),
+        f"Any machine with ansible-core 2.16 or newer that reaches the {'hosts' if machines else 'targets'} will do."
+        + ("" if content.collections else " Look first, change nothing:"),
         "",
         *(_collections(content) if content.collections else []),
         "```sh",
