@@ -143,6 +143,12 @@ def test_who_makes_accounts_of_the_dangerous_kind(kind: str, expected: bool) -> 
     assert (DESK in holders(raw(entry), s.create_managed(GUIDS))) is expected
 
 
+def test_the_key_groups_own_their_container() -> None:
+    """Since Windows Server 2016 both have full control of CN=Keys, in every domain."""
+    data = raw(Entry(f"{DOMAIN}-526", s.FULL), Entry("S-1-5-21-9-9-9-527", s.FULL), Entry(DESK, s.FULL))
+    assert holders(data, s.create_managed(GUIDS)) == {DESK: ["create_managed"]}
+
+
 def test_who_copies_passwords() -> None:
     changes, everything = "1131f6aa-9c07-11d1-f79f-00c04fc2dcd2", s.REPLICATE_ALL
     assert holders(raw(ace(DESK, s.CONTROL, kind=changes)), s.REPLICATE) == {}

@@ -172,6 +172,8 @@ class Power:
     below: bool = False
     both: bool = False
     heir: str = ""
+    spares: frozenset[str] = frozenset()
+    """Numbers of a domain's groups (RIDs) that Windows itself gives this power."""
 
 
 WRITE_MASK = WRITE_PROPERTY | WRITE_DAC | WRITE_OWNER
@@ -185,7 +187,8 @@ ENROLS = Power("enrol", CONTROL, frozenset({ENROL}))
 def create_managed(guids: Mapping[str, str]) -> Power:
     """Making any kind of object, or a delegated managed service account (`guids` by the schema's names)."""
     kind = guids.get("msds-delegatedmanagedserviceaccount")
-    return Power("create_managed", CREATE, frozenset({kind} if kind else ()))
+    # The key groups of Windows Server 2016 own CN=Keys; who is in them is a question of its own.
+    return Power("create_managed", CREATE, frozenset({kind} if kind else ()), spares=frozenset({"526", "527"}))
 
 
 def local_passwords(guids: Mapping[str, str]) -> Power:
@@ -216,6 +219,8 @@ def _holders(entries: Sequence[Ace], power: Power, below: bool) -> Iterator[str]
         if not ace.allows or strong(ace.sid) or not _reaches(ace, below, power.heir):
             continue
         if ace.kind and power.kinds is not None and ace.kind not in power.kinds:
+            continue
+        if ace.sid.startswith("S-1-5-21-") and ace.sid.rpartition("-")[2] in power.spares:
             continue
         if ace.kind and (ace.sid.rpartition("-")[2], ace.kind) in _USUAL and ace.mask & power.mask == WRITE_PROPERTY:
             continue
