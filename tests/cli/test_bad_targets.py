@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -282,7 +283,7 @@ def test_a_directory_cut_in_mid_page(run: Run, scene: Scene, folder: Path, cut: 
     assert seen.verdicts["dir", "ad.test-users"] == "unknown"
     assert seen.of("oak/pc1") == {"pass"}
     reads_well(seen.details["dir"])
-    assert "ended the connection" in seen.details["dir"]
+    assert re.search("(ended|broke) the connection", seen.details["dir"])  # which of the two is the network's choice
 
 
 def test_a_directory_cut_after_an_offender_fails(run: Run, scene: Scene, folder: Path) -> None:
