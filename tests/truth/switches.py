@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,13 @@ class Paper:
 
     def __init__(self, sheet: Sheet, weak: Sequence[str] = ()) -> None:
         self.platform, self.weak, self.sheet = sheet.platform, weak, sheet
-        self.switch = Switch(SwitchScript(sheet.platform, sheet.config, sheet.answers, sheet.startup))
         self.asked: list[str] = []
+
+    @cached_property
+    def switch(self) -> Switch:
+        """A stand-in that knows the other commands; made only where one is asked that the sheet does not answer."""
+        s = self.sheet
+        return Switch(SwitchScript(s.platform, s.config, s.answers, s.startup))
 
     def ask(self, command: str) -> Reply:
         """The answer, or the make's refusal."""
@@ -60,7 +65,10 @@ class Paper:
             return Reply(self.sheet.config)
         if command == "show startup-config" and self.sheet.startup is None:
             return Reply(self.sheet.config)
-        text = self.switch.show(command)
+        if command in self.sheet.answers:
+            return Reply(self.sheet.answers[command])
+        known = command.startswith(("show startup", "show config"))
+        text = self.switch.show(command) if known else None
         return Reply(WORDS[self.platform].invalid.format(word=command) if text is None else text)
 
 
@@ -105,6 +113,12 @@ def verdicts(sheet: Sheet, parameters: Mapping[str, Any] | None = None) -> dict[
         c: (f.verdict.value, tuple(sorted(o.label for o in f.offenders)) if f.verdict.value == "fail" else ())
         for c, f in findings(sheet, parameters).items()
     }
+
+
+@lru_cache(maxsize=16)
+def clean_verdicts(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The verdicts of a fixture as it stands; not to be changed."""
+    return verdicts(sheet(name))
 
 
 VERSION = {

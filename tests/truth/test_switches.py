@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.truth.switches import SNMP_USERS, VERSION, Sheet, findings, sheet, verdicts
+from tests.truth.switches import SNMP_USERS, VERSION, Sheet, clean_verdicts, findings, sheet, verdicts
 
 IOS, XE, CX, PV = "ios-2960x-15.2", "ios-9300-17.9", "aoscx-6300-10.13", "procurve-2930f-16.11"
 CLEAN = (IOS, XE, CX, PV)
@@ -862,7 +862,7 @@ def test_a_clean_switch_passes_every_row(name: str) -> None:
 def test_one_change_changes_exactly_what_it_should(case: Case) -> None:
     before = sheet(case.on)
     after = replace(before, config=case.edit(before.config))
-    clean, got = verdicts(before), verdicts(after)
+    clean, got = clean_verdicts(case.on), verdicts(after)
     changed = {c: v for c, v in got.items() if v != clean[c]}
     wanted: dict[str, Any] = {}
     for control, expect in case.expect.items():
@@ -1044,6 +1044,48 @@ def test_vtp_serves_vlans_that_no_configuration_shows() -> None:
 def test_wireless_networks() -> None:
     assert verdicts(sheet("ios-ap-15.3"))["wireless"] == ("fail", ("OAK-PUPIL",))
     assert verdicts(sheet("aoscx-iap-8.10"))["wireless"] == ("fail", ("MILL Guest", "MILL-PUPIL"))
+
+
+WLAN = """\
+wlan STAFF 1 OAK-STAFF
+ security dot1x authentication-list default
+ no shutdown
+wlan PUPIL 2 OAK-PUPIL
+ security wpa psk set-key ascii 0 Winter2019x
+ no security wpa akm dot1x
+ security wpa akm psk
+ no shutdown
+wlan GUEST 3 OAK-GUEST
+ peer-blocking drop
+ no security wpa
+ no shutdown
+wlan VISITORS 4 OAK-VISITORS
+ no security wpa
+ no shutdown
+wlan IOT 5 OAK-IOT
+ security wpa psk set-key ascii 0 Winter2019x
+ no security wpa akm dot1x
+ security wpa akm sae
+ no shutdown
+wlan OLD 6 OAK-OLD
+ no security wpa
+ shutdown
+"""
+
+
+def test_networks_of_a_controller() -> None:
+    """802.1X and WPA3 pass, guests pass when kept apart, and what is switched off is not judged."""
+    clean = sheet(XE)
+    got = verdicts(replace(clean, config=clean.config.replace("line con 0", f"{WLAN}line con 0")))["wireless"]
+    assert got == ("fail", ("OAK-PUPIL", "OAK-VISITORS"))
+
+
+def test_without_the_version_the_configuration_still_counts() -> None:
+    """What needs no release is judged; what does is unknown."""
+    clean = sheet(IOS)
+    answers = {**clean.answers, "show version": "Command authorization failed.\n"}
+    got = verdicts(replace(clean, answers=answers))
+    assert {c for c, (v, _) in got.items() if v == "unknown"} == {"firmware", "idle-timeout", "spanning-tree"}
 
 
 @pytest.mark.parametrize("name", CLEAN)

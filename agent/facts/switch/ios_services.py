@@ -119,8 +119,10 @@ def wireless(root: Block) -> list[dict[str, Any]]:
     out = []
     for match, b in root.blocks(r"wlan (?!shutdown)(\S+) \d+(?: (\S+))?"):
         open_ = b.has(r"no security wpa") or b.has(r"security wpa akm owe")
-        personal = b.has(r"security wpa akm (?:ft )?psk(?: .*)?") or b.has(r"security wpa psk set-key .*")
-        sae = b.has(r"security wpa akm sae(?: .*)?")
+        sae = b.has(r"security wpa akm (?:ft )?sae(?: .*)?")
+        # WPA3 keeps its password in the same line.
+        key = b.has(r"security wpa psk set-key .*") and not sae
+        personal = b.has(r"security wpa akm (?:ft )?psk(?: .*)?") or key
         out.append(
             {
                 "name": clean(match[2] or match[1]),

@@ -117,7 +117,17 @@ def _device_always(look: Look) -> Any:
         return _device(look)
     except Missing as error:
         why = error.why
-        return {"platform": look.platform, "kind": why, "family": why, "release": why, "members": why}
+        return {"platform": look.platform, "kind": _kind(look), "family": why, "release": why, "members": why}
+
+
+def _kind(look: Look) -> Any:
+    """Switch or access point by the configuration alone, for an account that may not see the version."""
+    try:
+        root = look.config()
+    except Missing as error:
+        return error.why
+    radio = root.has(r"interface Dot11Radio\S*") or root.has(r"virtual-controller-\S+ .*")
+    return "access point" if radio else "switch"
 
 
 def _vlans_ios(look: Look) -> Any:
