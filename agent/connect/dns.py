@@ -20,6 +20,8 @@ SECONDS = 8.0
 """Time for one question, over all name servers and tries."""
 AT_ONCE = 16
 """Questions under way at once."""
+SILENT = 8
+"""Questions without an answer, and none with one, after which nothing more is asked: nobody is there."""
 MOST = 4096
 """Characters kept of one record, and records of one name at most a hundred: a DNS answer holds no more of use."""
 
@@ -33,6 +35,7 @@ class Dns:
 
     def __init__(self, servers: Sequence[str] = (), seconds: float = SECONDS) -> None:
         self._servers, self._seconds = tuple(servers), seconds
+        self._answered, self._silent = False, 0
 
     def resolve(self, lookups: Sequence[Lookup]) -> list[Answer]:
         """Answers in the order given; see `Names`."""
@@ -62,17 +65,22 @@ class Dns:
         import dns.flags
         import dns.resolver
 
+        if self._silent >= SILENT and not self._answered:
+            return Unknown(Reason.TIMED_OUT, f"DNS does not answer at all, so nobody was asked for {name}")
         try:
             answer = resolver.resolve(name, "TXT", search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN as error:
+            self._answered = True
             said = error.kwargs.get("responses") or {}
             return self._nothing(any(r.flags & dns.flags.AA for r in said.values()), name)
         except dns.exception.Timeout:
+            self._silent += 1
             return Unknown(Reason.TIMED_OUT, f"DNS did not answer for {name}")
         except dns.resolver.NoNameservers:
             return Unknown(Reason.UNREACHABLE, f"DNS refuses or fails to answer for {name}")
         except (dns.exception.DNSException, OSError, ValueError) as error:
             return Unknown(Reason.UNREADABLE, f"DNS for {name} ({type(error).__name__})")
+        self._answered = True
         if answer.rrset is None:
             return self._nothing(bool(answer.response.flags & dns.flags.AA), name)
         return [b"".join(record.strings).decode("latin-1")[:MOST] for record in answer.rrset][:100]

@@ -72,6 +72,16 @@ def test_nobody_listens() -> None:
     assert isinstance(answer.value, Unknown)
 
 
+def test_when_nobody_answers_the_rest_is_not_asked(server: DnsServer) -> None:
+    names = [f"n{n}.example" for n in range(40)]
+    server.trouble.update(dict.fromkeys(names, "silent"))
+    found = ask(server, *names, seconds=0.5)
+    assert all(isinstance(f, Unknown) and f.reason is Reason.TIMED_OUT for f in found)
+    assert len(set(server.asked)) < 40
+    # One silent name of many is that name's own trouble.
+    assert len(ask(server, "school.example", *names[:12], "school.example", seconds=0.5)[-1]) == 2  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["gone.example", "empty.example"])
 def test_an_inside_copy_of_the_zone_proves_no_absence(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch, name: str
