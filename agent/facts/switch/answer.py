@@ -44,6 +44,10 @@ def clean(text: str, limit: int = 120) -> str:
 _SECRET = re.compile(r"(?i)\b(pass(?:word|wd|phrase)?|pwd|pw|secret|key|psk|community|pin)\b\s*(?:is|[:=])?\s*(\S+)")
 
 
+BANNER = 500
+"""Characters kept of a text at the login."""
+
+
 def redact(text: str, limit: int = 80) -> str:
     """A description or a banner without what follows words such as `password` in it."""
     return clean(_SECRET.sub(lambda m: f"{m[1]} ***", text), limit)

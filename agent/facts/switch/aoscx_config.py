@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent.facts.switch.answer import clean, redact
+from agent.facts.switch.answer import BANNER, clean, redact
 from agent.facts.switch.blocks import Block, Text
 from agent.facts.switch.ranges import natural, numbers
 from agent.facts.switch.secrets import factory
@@ -70,7 +70,7 @@ def _idle(root: Block) -> int | None:
 
 def banners(taken: Text) -> dict[str, Any]:
     """Only the message of the day comes before the login; `exec` comes after it."""
-    return {"login": None, "motd": taken.banners.get("motd") or None}
+    return {"login": None, "motd": redact(taken.banners.get("motd", ""), BANNER) or None}
 
 
 def access_lists(root: Block) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agent.facts.switch.answer import BANNER, redact
 from agent.facts.switch.blocks import Block, Text
 from agent.facts.switch.secrets import factory, reveal_type_7
 
@@ -56,7 +57,7 @@ def remote(root: Block) -> dict[str, Any]:
 
 def banners(taken: Text) -> dict[str, Any]:
     """Texts at login; `exec` comes after it and is not among them. That there is one counts, not what it says."""
-    return {kind: taken.banners.get(kind) or None for kind in ("login", "motd")}
+    return {kind: redact(taken.banners.get(kind, ""), BANNER) or None for kind in ("login", "motd")}
 
 
 def access_lists(root: Block) -> list[dict[str, Any]]:

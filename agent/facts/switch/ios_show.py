@@ -92,10 +92,13 @@ def port_status(text: str) -> list[dict[str, Any]]:
 
 
 def lldp(text: str) -> list[dict[str, Any]]:
-    """`show lldp neighbors detail`."""
+    """`show lldp neighbors detail`. Raises ValueError where a neighbour's port is not told, as by some old releases:
+    a port with a switch behind it would pass for an edge port."""
     out = []
     for part in re.split(r"(?m)^-{20,}\s*$", text):
         port = _value(part, r"Local Intf")
+        if port is None and _value(part, r"Chassis id") is not None:
+            raise ValueError("a neighbour without a port")
         name = long_name(port) if port else None
         if name is None:
             continue

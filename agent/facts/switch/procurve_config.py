@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
-from agent.facts.switch.answer import clean
+from agent.facts.switch.answer import BANNER, clean, redact
 from agent.facts.switch.blocks import Block, Text
 from agent.facts.switch.ranges import numbers
 from agent.facts.switch.secrets import factory
@@ -88,7 +88,7 @@ def _networks(root: Block) -> list[dict[str, Any]]:
 
 def banners(taken: Text) -> dict[str, Any]:
     """The message of the day; `exec` comes after the login."""
-    return {"login": None, "motd": taken.banners.get("motd") or None}
+    return {"login": None, "motd": redact(taken.banners.get("motd", ""), BANNER) or None}
 
 
 def aaa(root: Block) -> dict[str, Any]:
