@@ -58,6 +58,12 @@ class Configuration:
 
     def apply(self, within: Line, text: str) -> None:
         """Run one command in a section (or at the top)."""
+        if text.startswith("default "):
+            self._remove(within, text[8:], shown=False)
+            return
+        if match := _LISTED.fullmatch(text):
+            self._listed(within, match[2], _items(match[3]), away=match[1] is not None)
+            return
         if text.startswith("no "):
             self._remove(within, text[3:])
             return
@@ -78,7 +84,23 @@ class Configuration:
             return  # the default again: nothing is shown
         self._insert(within, Line(text))
 
-    def _remove(self, within: Line, body: str) -> None:
+    def _listed(self, within: Line, head: str, given: set[str], away: bool) -> None:
+        """A line that holds a list: what is named comes in or goes, the rest stays."""
+        lines = [ln for ln in within.below if not ln.raw and ln.text.startswith(f"{head} ")]
+        have = {i for ln in lines for i in _items(ln.text[len(head) :])}
+        left = have - given if away else have | given
+        if left == have:
+            return
+        at = within.below.index(lines[0]) if lines else None
+        within.below = [ln for ln in within.below if ln not in lines]
+        if left:
+            made = Line(f"{head} {(',' if 'ip ' in head else ' ').join(sorted(left, key=_order))}")
+            if at is None:
+                self._insert(within, made)
+            else:
+                within.below.insert(at, made)
+
+    def _remove(self, within: Line, body: str, shown: bool = True) -> None:
         if match := re.fullmatch(r"(untagged|tagged) (\S+)", body):
             self._leave(within, match[1], set(port_names(match[2])))
             return
@@ -86,7 +108,7 @@ class Configuration:
         within.below = [ln for ln in within.below if ln.raw or not (ln.text == body or ln.text.startswith(f"{body} "))]
         if len(within.below) == before:
             within.below = [ln for ln in within.below if not (ln.raw and ln.text.startswith(f"{body} "))]
-        if body in self.words.shown_off and not any(ln.text == f"no {body}" for ln in within.below):
+        if shown and body in self.words.shown_off and not any(ln.text == f"no {body}" for ln in within.below):
             self._insert(within, Line(f"no {body}"))
 
     def _move(self, vlan: Line, kind: str, ports: str) -> None:
@@ -127,6 +149,17 @@ class Configuration:
         kind = command.split()[1]
         self.top.below = [ln for ln in self.top.below if not (ln.raw and ln.text.startswith(f"banner {kind} "))]
         self._insert(self.top, Line("\n".join([command, *rest]), raw=True))
+
+
+_LISTED = re.compile(
+    r"(no )?(ip dhcp snooping vlan|ip arp inspection vlan|dhcp-snooping vlan|arp-protect vlan|dhcp-snooping trust"
+    r"|arp-protect trust) (\S.*)"
+)
+
+
+def _items(text: str) -> set[str]:
+    """VLANs or ports of a list, each by itself."""
+    return {port for part in text.replace(",", " ").split() for port in port_names(part)}
 
 
 def _order(port: str) -> tuple[str, int]:

@@ -60,6 +60,7 @@ class Switch:
         self.script, self.words = script, WORDS[script.platform]
         self.lock = threading.RLock()
         self.enable_tries = 0
+        self.back: str | None = None
         self.running = Configuration(script.config, self.words)
         self.startup = self.running.show() if script.startup is None else script.startup
 
@@ -96,6 +97,19 @@ class Switch:
         """What runs is what it starts with from now on."""
         with self.lock:
             self.startup = self.running.show()
+
+    def due(self, back: str | None) -> None:
+        """Set to what the switch goes back when nobody calls that off; None calls it off."""
+        with self.lock:
+            self.back = back
+
+    def fall_back(self) -> bool:
+        """The time is up (there is no clock here): go back, where that is set. Says whether it was."""
+        with self.lock:
+            if self.back is None:
+                return False
+            self.running, self.back = Configuration(self.back, self.words), None
+            return True
 
 
 _HEAD = {
@@ -210,10 +224,35 @@ class Conversation:
         elif text in ("write memory", "wr", "write mem", "copy running-config startup-config", "save"):
             self.switch.save()
             self._say("Building configuration...\n[OK]\n" if self.switch.platform == "ios" else "Success\n")
+        elif self._way_back(text):
+            return
         elif (answer := self.switch.show(text)) is not None:
             self._page(answer if answer.endswith("\n") else f"{answer}\n")
         else:
             self._refuse(text)
+
+    def _way_back(self, text: str) -> bool:
+        """The make's own timed return: a reload from what is saved, or a checkpoint of what runs."""
+        switch, make = self.switch, self.switch.platform
+        if make == "ios" and re.fullmatch(r"reload in \d+", text):
+            if switch.startup != switch.running.show():
+                self._say("\nSystem configuration has been modified. Save? [yes/no]: ")
+                if (self._line(True) or "").startswith("y"):
+                    switch.save()
+            self._say("Reload scheduled in 15 minutes by scan on vty0\nProceed with reload? [confirm]")
+            if self._read() in "\r\ny":
+                switch.due(switch.startup)
+            self._say("\n")
+        elif make == "procurve" and re.fullmatch(r"reload after \d+", text):
+            switch.due(switch.startup)
+        elif make == "aoscx" and re.fullmatch(r"checkpoint auto \d+", text):
+            switch.due(switch.running.show())
+        elif text == {"ios": "reload cancel", "procurve": "no reload", "aoscx": "checkpoint auto confirm"}[make]:
+            switch.due(None)
+            self._say("\n\n***\n*** --- SHUTDOWN ABORTED ---\n***\n\n" if make == "ios" else "")
+        else:
+            return False
+        return True
 
     def _enable(self) -> None:
         wanted = self.switch.script.enable

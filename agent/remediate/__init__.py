@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 from agent.errors import SpiritlevelError
 from agent.model import Target
 from agent.plan import Planner, Selection
-from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files, undo_files
+from agent.remediate.gather import Heap, check_fixes, content, heaps, task_files, undo_files, with_included
 from agent.render.bundle import files
 from agent.render.bundle_content import SHARED, Content
+from agent.resources import data_dir
 from agent.store import Store
 
 MARK = "bundle.json"
@@ -50,7 +51,7 @@ def bundle(
     done = []
     for key, heap in heaps(planner, store, selection, day).items():
         folder = out / "remediation" / (key or TRUST)
-        if not heap.steps and not heap.manual and not heap.left_out:
+        if not (heap.steps or heap.ready or heap.manual or heap.left_out):
             _take_away(folder)
             continue
         info = BundleInfo(key, folder, content(planner, heap, day), tuple(heap.hosts[h] for h in sorted(heap.hosts)))
@@ -66,6 +67,9 @@ def _write(info: BundleInfo, heap: Heap, trust: Path) -> None:
         for hosts in heap.steps.values():
             control = next(iter(hosts.values()))[0].control
             for source in task_files(control, trust):
+                _put(new / "tasks" / source.parent.name / source.name, source.read_bytes())
+        for playbook in sorted({s.playbook for s in heap.ready}):
+            for source in with_included(data_dir("playbooks") / playbook):
                 _put(new / "tasks" / source.parent.name / source.name, source.read_bytes())
         for platform in sorted({SHARED[h.shared] for h in info.content.hosts if h.shared}):
             for source in undo_files(platform):

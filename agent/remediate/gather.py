@@ -18,10 +18,11 @@ from agent.exceptions import cover
 from agent.files import Fix
 from agent.model import Finding, Kind, Offender, Target, Verdict
 from agent.plan import Planner, Selection
-from agent.remediate import shared
+from agent.remediate import shared, switches
+from agent.remediate.switch_parts import Part
 from agent.remediate.windows import PATCHED_WITHIN, clash, frozen_days, sentences
 from agent.render.bundle import SECRET, is_template
-from agent.render.bundle_content import Content, Host, Manual, Step, in_order
+from agent.render.bundle_content import NETWORK, Content, Host, Manual, Snippet, Step, in_order
 from agent.resources import data_dir
 from agent.store import Store
 
@@ -51,6 +52,10 @@ class Heap:
     steps: dict[str, dict[str, tuple[Rule, Finding, tuple[Offender, ...]]]] = field(default_factory=dict)
     manual: list[Manual] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    switches: dict[str, tuple[Target, list[switches.Failing]]] = field(default_factory=dict)
+    """Of switches: what fails, by target; `deal` makes the following out of it."""
+    ready: list[Step] = field(default_factory=list)
+    snippets: list[Snippet] = field(default_factory=list)
 
 
 def heaps(planner: Planner, store: Store, selection: Selection, today: date) -> dict[str | None, Heap]:
@@ -84,13 +89,43 @@ def heaps(planner: Planner, store: Store, selection: Selection, today: date) -> 
             continue
         offenders = covered.left if covered is not None else finding.offenders
         _add(out[finding.school], planner.trust.folder, target, rule, finding, offenders)
+    for heap in out.values():
+        _deal(heap, store)
     return out
+
+
+def _deal(heap: Heap, store: Store) -> None:
+    """What fails on switches → steps for those that a playbook mends, and written steps with exact lines."""
+    steps: dict[str, tuple[Rule, dict[str, tuple[Part, bool]]]] = {}
+    for target, failing in heap.switches.values():
+        try:
+            evidence = store.evidence(target.id, full=True, read=True)
+        except UsageError:
+            evidence = None  # past its keep: the written step remains
+        found = switches.parts(evidence, failing, target.settings) if evidence is not None else {}
+        kept = evidence is not None and switches.saved(evidence)
+        plain = HOST_NAME.fullmatch(target.name) is not None
+        for rule, finding, offenders in failing:
+            name, fix = rule.control.id.removeprefix("switch."), rule.control.file.fix
+            part = found.get(name)
+            if part is not None and plain and switches.runs(target, name, part, fix.risk if fix else "high"):
+                heap.hosts[target.name] = target
+                steps.setdefault(rule.control.id, (rule, {}))[1][target.name] = part, kept
+                continue
+            item = _manual(rule.control, target, finding, offenders)
+            heap.manual.append(item if part is None else switches.manual(item, part, target.platform))
+        if plain and (snippet := switches.snippet(target, found, kept)):
+            heap.snippets.append(snippet)
+    heap.ready += [switches.step(rule, hosts) for rule, hosts in steps.values()]
 
 
 def _add(
     heap: Heap, folder: Path, target: Target, rule: Rule, finding: Finding, offenders: tuple[Offender, ...]
 ) -> None:
     fix = rule.control.file.fix
+    if target.family == "switch" and (fix is None or fix.playbook is None):
+        heap.switches.setdefault(target.id, (target, []))[1].append((rule, finding, offenders))
+        return
     if fix is not None and fix.playbook is not None:
         if heap.hosts.get(target.name, target).id != target.id:
             heap.left_out[target.id] = (
@@ -140,7 +175,7 @@ def content(planner: Planner, heap: Heap, today: date) -> Content:
     """One bundle's content, in its order. Raises `ConfigError` for a fix whose variables do not add up."""
     trust = planner.trust
     title = trust.schools[heap.school].name if heap.school else trust.name
-    steps = in_order(_step(trust.folder, control, hosts) for control, hosts in heap.steps.items())
+    steps = in_order([*(_step(trust.folder, control, hosts) for control, hosts in heap.steps.items()), *heap.ready])
     hosts = tuple(_host(heap.hosts[name], trust.folder) for name in sorted(heap.hosts))
     manual = tuple(sorted(heap.manual, key=lambda m: (m.control, m.target)))
     return Content(
@@ -154,13 +189,14 @@ def content(planner: Planner, heap: Heap, today: date) -> Content:
             *frozen_days(trust.file.freezes, heap.school, today),
         ),
         tuple(_clashes(planner, heap, today)),
+        tuple(sorted(heap.snippets, key=lambda s: s.target)),
     )
 
 
 def _clashes(planner: Planner, heap: Heap, today: date) -> list[str]:
     """Updates that are due within 14 days, all of them days on which nothing may be changed: people decide."""
     freeze = clash(planner.trust.file.freezes, heap.school, today)
-    controls = {*heap.steps, *(m.control for m in heap.manual)}
+    controls = {*heap.steps, *(s.control for s in heap.ready), *(m.control for m in heap.manual)}
     files = [planner.policy.controls[c].file for c in sorted(controls)]
     due = [f for f in files if f.theme == "updates" and f.severity in ("high", "critical")]
     return [
@@ -344,7 +380,20 @@ def _host(target: Target, folder: Path) -> Host:
             missing[name] = "template"
         else:
             kept[name] = _placed(name, value, folder)
+    if target.platform == "ios":
+        return Host(target.name, {**kept, **_terminal(kept)}, (*target.groups, NETWORK), missing)
     return Host(target.name, kept, target.groups, missing)
+
+
+def _terminal(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """How Ansible reaches a Cisco switch; `enable` as in a scan, unless the inventory says not to."""
+    become = str(kept.get("ansible_become", True)).lower() not in ("false", "no", "off", "0")
+    return {
+        "ansible_connection": "ansible.netcommon.network_cli",
+        "ansible_network_os": "cisco.ios.ios",
+        "ansible_become": become,
+        "ansible_become_method": "ansible.netcommon.enable",
+    }
 
 
 def _placed(name: str, value: Any, folder: Path) -> Any:

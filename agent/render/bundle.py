@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.render import bundle_shared as shared
-from agent.render.bundle_content import COLLECTIONS, Content, Host, Step
+from agent.render.bundle_content import COLLECTIONS, NETWORK, Content, Host, Step
 from agent.render.bundle_readme import readme
 from agent.yamlfile import Unsafe, dump
 
@@ -23,6 +23,9 @@ _TEMPLATE = re.compile(r"\{[{%#]|[%#}]\}")
 def files(content: Content) -> dict[str, str]:
     """Relative path → text of everything but the task files, which are copied as reviewed."""
     out = {"README.md": readme(content)}
+    for snippet in content.snippets:
+        out[f"switches/{snippet.target}.txt"] = snippet.text
+        out[f"switches/{snippet.target}-undo.txt"] = snippet.undo
     if content.steps:
         out["inventory.yml"] = inventory(content)
         out["site.yml"] = site(content)
@@ -90,11 +93,12 @@ def site(content: Content) -> str:
     """The plays: read the hosts, one play per control, and at the end say what failed."""
     plays: list[dict[str, Any]] = []
     groups = [g for g in shared.SHARED if any(h.shared == g for h in content.hosts)]
-    if any(not h.shared for h in content.hosts):
+    network = [NETWORK] if any(NETWORK in h.groups for h in content.hosts) else []
+    if any(not h.shared and NETWORK not in h.groups for h in content.hosts):
         plays.append(
             {
                 "name": "Read what the fixes need to know",
-                "hosts": ":!".join(["all", *groups]),
+                "hosts": ":!".join(["all", *groups, *network]),
                 "gather_facts": True,
                 "any_errors_fatal": False,
                 "tags": ["always"],

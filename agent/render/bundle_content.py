@@ -9,8 +9,12 @@ from typing import Any
 
 SHARED = {"sl_directories": "ad", "sl_tenants": "m365"}
 """Inventory groups of what is no machine, and the folder of their task files."""
+NETWORK = "sl_switches"
+"""Inventory group of switches: Ansible runs nothing on them, and gathers nothing."""
 COLLECTIONS = {
+    "ansible.netcommon": "8.2.0",
     "ansible.windows": "3.3.0",
+    "cisco.ios": "11.1.1",
     "community.general": "11.4.2",
     "community.windows": "3.1.0",
     "microsoft.ad": "1.10.0",
@@ -107,6 +111,19 @@ class Manual:
     labels: tuple[str, ...] = ()
     count: int = 0
     observed: str = ""
+    lines: tuple[str, ...] = ()
+    """Commands to type, for a switch; `undo_lines` take them back, `left` are sentences about what they do not do."""
+    undo_lines: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """All commands that one switch takes, as text to paste, and the text that takes them back."""
+
+    target: str
+    text: str
+    undo: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,8 @@ class Content:
     """When changes may be made, as sentences."""
     clashes: tuple[str, ...] = ()
     """Where two duties cannot both be met, as sentences."""
+    snippets: tuple[Snippet, ...] = ()
+    """Of switches, by target."""
 
     @property
     def collections(self) -> tuple[str, ...]:

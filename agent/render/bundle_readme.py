@@ -53,6 +53,8 @@ def readme(content: Content) -> str:
         out += [*_how_to(content), "## Steps", ""]
         for number, step in enumerate(content.steps, 1):
             out += _step(number, step)
+    if content.snippets:
+        out += _snippets(content)
     if content.manual:
         out += ["## By hand", ""]
         for item in content.manual:
@@ -200,7 +202,36 @@ def _manual(item: Manual) -> list[str]:
             out.append(f"    - and {item.count - len(item.labels[:SHOWN])} more: see the CSV report")
     elif item.observed:
         out.append(f"  - Found: {span(item.observed)}")
-    return [*out, ""]
+    out += [f"  - Look: {prose(sentence)}" for sentence in item.left]
+    for word, lines in (("Type", item.lines), ("To take it back", item.undo_lines)):
+        if lines:
+            out += [
+                f"  - {word}, in configuration mode:",
+                "",
+                "    ```text",
+                *(f"    {ln}" for ln in lines),
+                "    ```",
+                "",
+            ]
+    return out if out[-1] == "" else [*out, ""]
+
+
+def _snippets(content: Content) -> list[str]:
+    """Where the lines of whole devices are, and how they are sent."""
+    return [
+        "## Switches",
+        "",
+        "For each switch there is a file with all the lines that it takes, in the order in which nothing is cut off, "
+        "and one that takes them back: steps above are in it too. Paste them line by line. Each begins with the way "
+        "back that the switch takes by itself, where it has one, and ends with what calls that off: log in a second "
+        "time before you do so.",
+        "",
+        *(
+            f"- {span(s.target)}: {span(f'switches/{s.target}.txt')}, {span(f'switches/{s.target}-undo.txt')}"
+            for s in content.snippets
+        ),
+        "",
+    ]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -232,6 +232,8 @@ def ports(root: Block) -> list[dict[str, Any]]:
             "dot1x": _enabled(b, _DOT1X),
             "mac_auth": _enabled(b, _MAC),
             "storm_control": _storm(b),
+            "dhcp_trust": b.has(r"dhcpv4-snooping trust"),
+            "arp_trust": b.has(r"arp inspection trust"),
         }
     return sorted(found.values(), key=lambda p: natural(str(p["name"])))
 

@@ -86,6 +86,8 @@ def _port(name: str, b: Block) -> dict[str, Any]:
         "dot1x": (control and b.has(r"dot1x pae (?:authenticator|both)")) or b.has(r"dot1x port-control auto"),
         "mac_auth": control and b.has(r"mab(?: eap)?"),
         "storm_control": _storm(b),
+        "dhcp_trust": b.has(r"ip dhcp snooping trust"),
+        "arp_trust": b.has(r"ip arp inspection trust"),
     }
 
 

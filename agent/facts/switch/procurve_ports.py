@@ -59,6 +59,8 @@ def ports(root: Block) -> list[dict[str, Any]]:
     dot1x = _in(root, rf"aaa port-access authenticator {_LIST}")
     mac = _in(root, rf"aaa port-access mac-based {_LIST}")
     storm = _in(root, rf"fault-finder broadcast-storm (?:ethernet )?{_LIST} .*")
+    dhcp = _trusted(root, "dhcp-snooping")
+    arp = _trusted(root, "arp-protect")
     out = []
     for name in in_order(known):
         block = blocks.get(name, Block(name))
@@ -78,6 +80,8 @@ def ports(root: Block) -> list[dict[str, Any]]:
                 "dot1x": name in dot1x,
                 "mac_auth": name in mac,
                 "storm_control": name in storm or _limit(block),
+                "dhcp_trust": name in dhcp or block.has(r"dhcp-snooping trust"),
+                "arp_trust": name in arp or block.has(r"arp-protect trust"),
             }
         )
     return out
@@ -92,6 +96,15 @@ def _in(root: Block, pattern: str) -> set[str]:
     for match in root.each(pattern):
         if match[1] not in _WORDS:
             found.update(names(match[1]))
+    return found
+
+
+def _trusted(root: Block, word: str) -> set[str]:
+    """Ports of `dhcp-snooping trust 1-2 Trk1`: lists with blanks between them."""
+    found: set[str] = set()
+    for match in root.each(rf"{word} trust ([0-9A-Za-z/, -]+)"):
+        for part in match[1].replace(",", " ").split():
+            found.update(names(part))
     return found
 
 

@@ -193,6 +193,8 @@ PORT = Record(
         "dot1x": Field(BOOL, "802.1X on the port"),
         "mac_auth": Field(BOOL, "MAC authentication on the port"),
         "storm_control": Field(BOOL, "a limit for broadcasts that limits anything"),
+        "dhcp_trust": Field(BOOL, "DHCP answers may come from there"),
+        "arp_trust": Field(BOOL, "ARP answers are not checked there"),
     },
     key="name",
     label="name",

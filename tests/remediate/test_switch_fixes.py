@@ -1,0 +1,75 @@
+"""Every drift that the truth tests plant in a switch: what mends it passes when read again, and can be taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.demo.switch_device import Conversation, Hangup, Switch, SwitchScript
+from agent.remediate.switch_parts import script
+from tests.remediate import switch_world as world
+from tests.truth import switches as paper
+from tests.truth.switches import Sheet
+from tests.truth.test_switches import CASES, Case
+
+BY_PEOPLE = frozenset(
+    "central-login firmware legacy-ssh native-vlan no-vlan-1 password-storage saved snmp-users vendor-accounts wireless".split()
+)
+"""They need a secret, a decision, or the other end of a cable."""
+
+
+def typed(sheet: Sheet, text: str) -> Sheet:
+    """A sheet after somebody has typed a text into the switch, comments left out."""
+    switch = Switch(SwitchScript(sheet.platform, sheet.config, sheet.answers, sheet.startup))
+    out: list[str] = []
+    keys = iter(
+        (" " if sheet.platform == "procurve" else "")
+        + "".join(f"{ln.strip()}\r" for ln in text.splitlines() if not ln.strip().startswith(("!", ";")))
+    )
+
+    def read() -> str:
+        try:
+            return next(keys)
+        except StopIteration:
+            raise Hangup from None
+
+    with pytest.raises(Hangup):
+        Conversation(switch, read, out.append).run()
+    said = "".join(out)
+    assert "nvalid input" not in said, said
+    return replace(sheet, config=switch.running.show(), startup=None)
+
+
+def printed(sheet: Sheet) -> Sheet:
+    """The same sheet as the stand-in prints it."""
+    return typed(sheet, "")
+
+
+MENDED = [c for c in CASES if any(c_ not in BY_PEOPLE for c_, v in c.expect.items() if isinstance(v, tuple))]
+
+
+@pytest.mark.parametrize("case", MENDED, ids=lambda c: f"{c.on}: {c.what}")
+def test_what_mends_it_passes_and_comes_back(case: Case) -> None:
+    sheet = printed(_sheet(case))
+    before = world.seen(sheet)
+    whole = {n: p for n, p in before.parts.items() if p.changes}
+    for _, finding, _ in before.failing:
+        name = finding.control.removeprefix("switch.")
+        part = before.parts.get(name)
+        assert (part is None) == (name in BY_PEOPLE), name
+        assert part is None or part.changes or part.left, name
+    if not whole:
+        return
+    sent = typed(sheet, script(sheet.platform, whole, saved=False))
+    after = world.seen(sent)
+    assert {n: after.verdicts[n] for n, p in whole.items() if not p.left and after.verdicts[n] != "pass"} == {}
+    assert {n for n, v in after.verdicts.items() if v == "fail" and before.verdicts[n] != "fail"} == set()
+    back = world.seen(typed(sent, script(sheet.platform, whole, saved=False, undo=True)))
+    changed = {n: (v, back.facts[n]) for n, v in before.facts.items() if back.facts[n] != v}
+    assert changed == {}
+
+
+def _sheet(case: Case) -> Sheet:
+    clean = paper.sheet(case.on)
+    return replace(clean, config=case.edit(clean.config))
