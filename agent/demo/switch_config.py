@@ -60,6 +60,7 @@ class Configuration:
         """Run one command in a section (or at the top)."""
         if text.startswith("default "):
             self._remove(within, text[8:], shown=False)
+            within.below = [ln for ln in within.below if ln.raw or ln.text != f"no {text[8:]}"]
             return
         if match := _LISTED.fullmatch(text):
             self._listed(within, match[2], _items(match[3]), away=match[1] is not None)
@@ -67,12 +68,8 @@ class Configuration:
         if text.startswith("no "):
             self._remove(within, text[3:])
             return
-        for start in self.words.single:
-            if text.startswith(start):
-                within.below = [
-                    ln for ln in within.below if ln.raw or not ln.text.removeprefix("no ").startswith(start)
-                ]
-                break
+        if start := self._single(text):
+            within.below = [ln for ln in within.below if ln.raw or self._single(ln.text.removeprefix("no ")) != start]
         within.below = [ln for ln in within.below if ln.raw or ln.text not in (text, f"no {text}")]
         if match := re.fullmatch(r"(untagged|tagged) (\S+)", text):
             self._move(within, match[1], match[2])
@@ -83,6 +80,10 @@ class Configuration:
         if text in self.words.shown_off and text not in ("shutdown",) and within is self.top and self.words.gap:
             return  # the default again: nothing is shown
         self._insert(within, Line(text))
+
+    def _single(self, text: str) -> str:
+        """The beginning under which a command stands once: the first that fits, or an empty string."""
+        return next((start for start in self.words.single if text.startswith(start)), "")
 
     def _listed(self, within: Line, head: str, given: set[str], away: bool) -> None:
         """A line that holds a list: what is named comes in or goes, the rest stays."""
@@ -105,7 +106,12 @@ class Configuration:
             self._leave(within, match[1], set(port_names(match[2])))
             return
         before = len(within.below)
-        within.below = [ln for ln in within.below if ln.raw or not (ln.text == body or ln.text.startswith(f"{body} "))]
+        alone = body in _ALONE
+        within.below = [
+            ln
+            for ln in within.below
+            if ln.raw or not (ln.text == body or (not alone and ln.text.startswith(f"{body} ")))
+        ]
         if len(within.below) == before:
             within.below = [ln for ln in within.below if not (ln.raw and ln.text.startswith(f"{body} "))]
         if shown and body in self.words.shown_off and not any(ln.text == f"no {body}" for ln in within.below):
@@ -151,6 +157,8 @@ class Configuration:
         self._insert(self.top, Line("\n".join([command, *rest]), raw=True))
 
 
+_ALONE = frozenset(("ip dhcp snooping", "dhcpv4-snooping", "dhcp-snooping", "arp-protect", "spanning-tree"))
+"""Switches whose `no` leaves the lines alone that only begin with the same words."""
 _LISTED = re.compile(
     r"(no )?(ip dhcp snooping vlan|ip arp inspection vlan|dhcp-snooping vlan|arp-protect vlan|dhcp-snooping trust"
     r"|arp-protect trust) (\S.*)"

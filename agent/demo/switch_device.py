@@ -224,6 +224,8 @@ class Conversation:
         elif text in ("write memory", "wr", "write mem", "copy running-config startup-config", "save"):
             self.switch.save()
             self._say("Building configuration...\n[OK]\n" if self.switch.platform == "ios" else "Success\n")
+        elif text == "show privilege" and self.switch.platform == "ios":
+            self._say(f"Current privilege level is {15 if self.privileged else 1}\n")
         elif self._way_back(text):
             return
         elif (answer := self.switch.show(text)) is not None:

@@ -95,7 +95,7 @@ WORDS: dict[str, Words] = {
         denied="Cannot execute command. Command not allowed.\n",
         paging_off=re.compile(r"no page"),
         opens=re.compile(
-            r"(interface|vlan \d|cli-session|aaa group server|access-list ip|router|vsf member|wlan ssid-profile"
+            r"(interface|vlan \d[\d,-]*|cli-session|aaa group server|access-list ip|router|vsf member|wlan ssid-profile"
             r"|aaa authentication port-access (dot1x authenticator|mac-auth)|port-access port-security)( .*)?"
         ),
         nested=re.compile(r"(aaa authentication port-access (dot1x authenticator|mac-auth)|port-access port-security)"),
@@ -115,7 +115,7 @@ WORDS: dict[str, Words] = {
             "shutdown",
             "no shutdown",
         ),
-        shown_off=("shutdown", "routing"),
+        shown_off=("shutdown", "routing", "spanning-tree"),
         known=re.compile(
             r"(aaa|access-list|apply|arp|banner|cli-session|clock|client-limit|deny|deny-inter-user-bridging|description"
             r"|dhcpv4-snooping|enable|end|essid|exit|hostname|https-server|interface|ip|lacp|lag|lldp|logging|loop-protect"

@@ -381,19 +381,8 @@ def _host(target: Target, folder: Path) -> Host:
         else:
             kept[name] = _placed(name, value, folder)
     if target.platform == "ios":
-        return Host(target.name, {**kept, **_terminal(kept)}, (*target.groups, NETWORK), missing)
+        return Host(target.name, {**kept, **switches.terminal(kept)}, (*target.groups, NETWORK), missing)
     return Host(target.name, kept, target.groups, missing)
-
-
-def _terminal(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """How Ansible reaches a Cisco switch; `enable` as in a scan, unless the inventory says not to."""
-    become = str(kept.get("ansible_become", True)).lower() not in ("false", "no", "off", "0")
-    return {
-        "ansible_connection": "ansible.netcommon.network_cli",
-        "ansible_network_os": "cisco.ios.ios",
-        "ansible_become": become,
-        "ansible_become_method": "ansible.netcommon.enable",
-    }
 
 
 def _placed(name: str, value: Any, folder: Path) -> Any:

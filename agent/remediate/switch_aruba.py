@@ -123,23 +123,24 @@ def spanning_tree(need: Need) -> Part:
 
 def bpdu_guard(need: Need) -> Part:
     """On each port; it works once spanning tree is on."""
+    names = [n for n in need.ports() if need.port(n).get("bpdu_guard") is not True]
+    off = (
+        ()
+        if len(names) == len(need.ports())
+        else ("The guard stands on ports already, and holds once spanning tree is on.",)
+    )
     if need.platform == _CX:
         line = "spanning-tree bpdu-guard"
-        return Part(
-            tuple(
-                Change(f"interface {n}", (line,), (f"no {line}",))
-                for n in need.ports()
-                if need.port(n).get("bpdu_guard") is not True
-            )
-        )
-    names = [n for n in need.ports() if need.port(n).get("bpdu_guard") is not True]
+        return Part(tuple(Change(f"interface {n}", (line,), (f"no {line}",)) for n in names), off)
     lines = [f"spanning-tree {n} bpdu-protection" for n in names]
-    return Part(tuple(Change("", (line,), (f"no {line}",)) for line in lines))
+    return Part(tuple(Change("", (line,), (f"no {line}",)) for line in lines), off)
 
 
 def storm_control(need: Need) -> Part:
     """A limit on each port; ProVision watches all of them."""
     if need.platform == _PV:
+        if any(p.get("storm_control") is True for p in need.items("ports")):
+            return Part(left=("Some ports have limits of their own already: give the others the same.",))
         line = "fault-finder broadcast-storm sensitivity medium"
         return Part((Change("", (line,), ("no fault-finder broadcast-storm",)),))
     line = "rate-limit broadcast 1000 kbps"

@@ -45,8 +45,8 @@ def ssh_version(need: Need) -> Part:
 
 def http(need: Need) -> Part:
     """No plain HTTP; HTTPS stays as it is."""
-    del need
-    return Part((Change("", ("no ip http server",), ("ip http server",)),))
+    back = "default ip http server" if need.record("remote").get("http") is None else "ip http server"
+    return Part((Change("", ("no ip http server",), (back,)),))
 
 
 def idle_timeout(need: Need) -> Part:
@@ -101,7 +101,7 @@ def time_servers(need: Need) -> Part:
     )
     if len(names) < len(foreign):
         left.append("There are servers whose names are not put into a command.")
-    return Part(tuple(out), tuple(left) if len(names) < len(foreign) else ())
+    return Part(tuple(out), tuple(left))
 
 
 def bpdu_guard(need: Need) -> Part:

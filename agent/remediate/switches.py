@@ -107,3 +107,14 @@ def snippet(target: Target, found: Mapping[str, Part], kept: bool) -> Snippet | 
         script(target.platform, whole, saved=kept),
         script(target.platform, whole, saved=kept, undo=True),
     )
+
+
+def terminal(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """How Ansible reaches a Cisco switch; `enable` as in a scan, unless the inventory says not to."""
+    become = str(kept.get("ansible_become", True)).lower() not in ("false", "no", "off", "0")
+    return {
+        "ansible_connection": "ansible.netcommon.network_cli",
+        "ansible_network_os": "cisco.ios.ios",
+        "ansible_become": become,
+        "ansible_become_method": "ansible.netcommon.enable",
+    }
