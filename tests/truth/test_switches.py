@@ -1080,6 +1080,15 @@ def test_networks_of_a_controller() -> None:
     assert got == ("fail", ("OAK-PUPIL", "OAK-VISITORS"))
 
 
+def test_the_part_that_a_lower_privilege_is_shown_is_not_the_whole() -> None:
+    """IOS closes that with `end` as well; what is not in it must not pass for absent."""
+    part = "Building configuration...\n\nCurrent configuration : 173 bytes\n!\nboot-start-marker\nboot-end-marker\n!\n"
+    part += "interface GigabitEthernet1/0/1\n switchport access vlan 20\n!\ninterface Vlan1\n no ip address\n!\nend\n"
+    got = verdicts(replace(sheet(IOS), config=part))
+    assert {c for c, (v, _) in got.items() if v == "pass"} == {"firmware", "legacy-ssh"}
+    assert {c for c, (v, _) in got.items() if v == "fail"} == set()
+
+
 def test_without_the_version_the_configuration_still_counts() -> None:
     """What needs no release is judged; what does is unknown."""
     clean = sheet(IOS)

@@ -100,6 +100,9 @@ def parsed(text: str, platform: str, command: str = CONFIG) -> tuple[Block, Text
         if not root.children or root.children[-1].line != "end":
             raise Missing(Reason.TRUNCATED, f"{command} without its end")
         root.children.pop()
+        # An account of a lower privilege, or with a view, is shown the lines that it may set, and `end` after them.
+        if not root.has(r"hostname \S+") or not root.has(r"line (?:con|console|vty) .*"):
+            raise Missing(Reason.PERMISSION, PRIVILEGE)
     if len(root.children) < MIN_LINES:
         raise Missing(Reason.UNREADABLE, f"{command} is nearly empty")
     return root, taken
