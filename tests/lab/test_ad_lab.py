@@ -105,6 +105,23 @@ def test_an_ordinary_account_differs_only_by_unknowns(
     assert hidden == {c for row, controls in rows() if row in HIDDEN_FROM_ORDINARY for c in controls}
 
 
+def test_what_the_schema_lacks_is_unknown_and_not_clean() -> None:
+    """A domain as installed has no LAPS in its schema, and on a server of 2012 R2's no keys beside passwords."""
+    ready, missing = SambaLab.available()
+    if not ready:
+        pytest.skip(missing)
+    with SambaLab().start(seed=False) as lab:
+        findings = judged(lab, collect(lab, lab.bind_upn, lab.bind_password))
+    for control in ("ad.laps-overdue", "ad.laps-readers"):
+        assert [f.verdict for f in findings[control]] == [Verdict.UNKNOWN], control
+        assert "the directory's schema has no msLAPS-" in findings[control][0].reason
+    verdicts = {c: fs[0].verdict for c, fs in findings.items()}
+    assert verdicts["ad.laps-schema"] is Verdict.FAIL
+    assert verdicts["ad.key-credentials"] is Verdict.NOT_APPLICABLE
+    assert verdicts["ad.succeeding-accounts"] is Verdict.PASS  # there cannot be one
+    assert verdicts["ad.no-anonymous-search"] is verdicts["ad.no-plain-logins"] is verdicts["ad.ldaps"] is Verdict.PASS
+
+
 def test_what_is_read_is_known(as_administrator: Collected, as_ordinary: Collected) -> None:
     """On a domain controller with Windows' own permissions no field of a person or computer is unknown."""
     for collected in (as_administrator, as_ordinary):
