@@ -22,6 +22,8 @@ hosts    50 real hosts on this machine (tests/lab; needs root), 20 at once, in r
 windows  10 stand-in Windows machines behind real sshds, where there is a lab (tests/lab/windows.py): our CPU each
          for a whole scan, after one round that warms up; and the CPU of the script on the PowerShell engine beyond
          what the engine costs itself, where every cmdlet and class is missing, so that no stand-in is measured.
+switches 40 stand-in switches of four kinds in a process of their own, over SSH, each answer after 0.3 s and ProVision's
+         login after 4.6 s: each kind alone, then three whole scans of all at once (connect, collect, judge, save).
 others   the same hosts (20, or SPIRITLEVEL_BENCH_HOSTS) by a whole scan, and by pyinfra with 20 facts, Ansible's setup,
          and Ansible's check mode with 21 tasks, each once: make bench ARGS=others
 memory   2,000 targets in one scan: the answers of one real host, replayed under 2,000 names in 20 schools through the
@@ -52,7 +54,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import directory, hosts, judging, memory, others, psrp, start, tenant, windows
+from tests.bench import directory, hosts, judging, memory, others, psrp, start, switches, tenant, windows
 
 ALL: dict[str, Callable[[], dict[str, Any]]] = {
     "start": start.run,
@@ -61,6 +63,7 @@ ALL: dict[str, Callable[[], dict[str, Any]]] = {
     "memory": memory.run,
     "psrp": psrp.run,
     "windows": windows.run,
+    "switches": switches.run,
     "others": others.run,
     "tenant": tenant.run,
     "directory": directory.run,
