@@ -102,7 +102,11 @@ def serve() -> None:
     for number in range(NUMBER):
         paper = sheet(FIXTURES[number % len(FIXTURES)])
         scripts[f"sw{number:02}"] = SwitchScript(
-            paper.platform, paper.config, paper.answers, key_delay=LOGIN, faults=SwitchFaults(delay=DELAY)
+            paper.platform,
+            paper.config,
+            paper.answers,
+            pause=LOGIN if paper.platform == "procurve" else 0.0,
+            faults=SwitchFaults(delay=DELAY),
         )
     with Switches(scripts) as hosts:
         told = {"hosts": {n: hosts.inventory_vars(n) for n in scripts}, "keys": hosts.known_hosts_lines()}
