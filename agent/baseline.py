@@ -29,9 +29,12 @@ class NotCovered:
     missing: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Baseline:
-    """What a profile resolves to for one target and (for shared targets) one school or the trust."""
+    """What a profile resolves to for one target and (for shared targets) one school or the trust.
+
+    Targets alike share one, and it compares by identity: what is made of it can be remembered by it.
+    """
 
     rules: tuple[Rule, ...]
     not_covered: tuple[NotCovered, ...] = ()
@@ -56,6 +59,7 @@ class Policy:
     site: Mapping[str, SiteParameter]
     _resolved: dict[str, Profile] = field(default_factory=dict)
     _rules: dict[Any, Rule] = field(default_factory=dict)
+    _baselines: dict[Any, Baseline] = field(default_factory=dict)
 
     def profile(self, name: str) -> Profile:
         """Resolve a profile with all that it extends. Raises `ConfigError` for unknown names and circles."""
@@ -143,6 +147,24 @@ class Policy:
         `scope` narrows to controls of that scope (a shared target is judged once for `target`, and per school
         for `items`).
         """
+        met = tuple(key for name in profiles for key, _, _ in self.profile(name).groups if key in target.groups)
+        own = (school.key, repr(sorted(school.parameters.items()))) if school else None
+        key = (target.family, met, tuple(profiles), own, repr(sorted(fills.items())), scope)
+        found = self._baselines.get(key)
+        if found is None:
+            found = self._baselines[key] = self._resolve_baseline(target.family, met, profiles, school, fills, scope)
+        return found
+
+    def _resolve_baseline(
+        self,
+        family: str,
+        groups: Sequence[str],
+        profiles: Sequence[str],
+        school: School | None,
+        fills: Mapping[str, Any],
+        scope: str | None,
+    ) -> Baseline:
+        """As `baseline`, of what it depends on alone: nothing else of a target may decide what it gets."""
         chosen: set[str] = set()
         values: dict[str, Any] = {n: s.default for n, s in self.site.items() if s.has_default}
         grouped: dict[str, Any] = {}
@@ -151,7 +173,7 @@ class Policy:
             chosen |= profile.controls
             values.update(profile.parameters)
             for key, more, own in profile.groups:
-                if key in target.groups:
+                if key in groups:
                     chosen |= more
                     grouped.update(own)
         if school is not None:
@@ -160,7 +182,7 @@ class Policy:
         rules, missing = [], []
         for cid in sorted(chosen):
             control = self.controls[cid]
-            if control.platform != target.family or (scope and control.file.scope != scope):
+            if control.platform != family or (scope and control.file.scope != scope):
                 continue
             mine = {n: p.default for n, p in control.file.parameters.items() if p.has_default}
             mine.update({n: values[n] for n in control.uses if n in values})

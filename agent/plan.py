@@ -89,6 +89,7 @@ class Planner:
     trust: Trust
     policy: Policy
     _targets: list[Target] = field(default_factory=list)
+    _narrowed: dict[tuple[Baseline, Selection], tuple[Baseline, frozenset[str]]] = field(default_factory=dict)
 
     def targets(self) -> list[Target]:
         """All targets of the trust: every host of every inventory, every directory and tenant that a school uses.
@@ -166,10 +167,9 @@ class Planner:
             for school in trust.serving(target):
                 fills = {**trust.fills(school), **base}
                 parts.append((policy.baseline(target, self.profiles(school), school, fills, "items"), school))
-        parts = [
-            (Baseline(tuple(r for r in b.rules if self._wanted(r, selection)), b.not_covered), s) for b, s in parts
-        ]
-        wanted = {fact for b, _ in parts for r in b.rules for fact in r.reads}
+        narrowed = [self._narrow(b, selection) for b, _ in parts]
+        parts = [(b, school) for (b, _), (_, school) in zip(narrowed, parts, strict=True)]
+        wanted = set().union(*(reads for _, reads in narrowed))
         if wanted:
             wanted |= needs(target.platform, trust.serving(target))
         return Job(target, tuple(parts), tuple(sorted(wanted)))
@@ -204,6 +204,15 @@ class Planner:
                 kind = {"ad": Kind.DIRECTORY, "m365": Kind.TENANT}.get(platform, Kind.DEVICE)
                 target = Target("check", kind, platform, key)
                 self.policy.baseline(target, self.profiles(school), school, fills)
+
+    def _narrow(self, baseline: Baseline, selection: Selection) -> tuple[Baseline, frozenset[str]]:
+        """What a selection leaves of a baseline, and the raw facts that this reads."""
+        found = self._narrowed.get((baseline, selection))
+        if found is None:
+            rules = tuple(r for r in baseline.rules if self._wanted(r, selection))
+            left = Baseline(rules, baseline.not_covered) if selection.narrows_controls else baseline
+            found = self._narrowed[baseline, selection] = (left, frozenset(f for r in rules for f in r.reads))
+        return found
 
     def _wanted(self, rule: Rule, selection: Selection) -> bool:
         file = rule.control.file
