@@ -144,15 +144,15 @@ DEBIAN = {
     "sshd": "@include common-auth\n",
     "common-auth": "auth [success=1 default=ignore] pam_unix.so\nauth required pam_radius_auth.so secret=hunter2\n",
 }
-NONE = {"quality": None, "minlen": None, "lockout": None, "deny": None}
-BOTH = {"quality": "pam_pwquality", "minlen": None, "lockout": "pam_faillock", "deny": None}
+NONE = {"quality": None, "minlen": None, "hash": None, "lockout": None, "deny": None}
+BOTH = {"quality": "pam_pwquality", "minlen": None, "hash": None, "lockout": "pam_faillock", "deny": None}
 
 
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         (RHEL, BOTH),
-        (DEBIAN, NONE),
+        (DEBIAN, NONE | {"hash": "YESCRYPT"}),
         (RHEL | {"system-auth": "password requisite pam_pwquality.so minlen=8 retry=3\n"}, BOTH | {"minlen": 8}),
         (RHEL | {"password-auth": "auth required pam_faillock.so deny=0\n"}, BOTH | {"deny": 0}),
         (
@@ -190,3 +190,62 @@ def test_arguments_of_pam_stay_on_the_host(tmp_path: Path) -> None:
     done = subprocess.run(["sh"], input=f"K=x\n{text}\nsec login s_login\n".encode(), capture_output=True, check=False)
     assert b"pam_radius_auth" in done.stdout
     assert b"hunter2" not in done.stdout
+
+
+def test_asking_for_a_restart_that_fails_is_not_a_restart_that_waits() -> None:
+    setup = "PM=rpm\nhave() { return 0; }\nneeds_restarting() { echo Error: no cache; return 1; }"
+    text = script().replace("$T needs-restarting -r", "needs_restarting")
+    assert isinstance(run(setup, "sec reboot s_reboot", "reboot", text), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("words", "waits"),
+    [
+        ("Reboot is required to fully utilize these updates.", True),
+        ("Reboot is required to ensure that your system benefits from these updates.", True),
+        ("Reboot should not be necessary.", False),
+        ("Reboot is probably not necessary.", False),
+    ],
+)
+def test_red_hat_says_whether_a_restart_waits(words: str, waits: bool) -> None:
+    setup = f"PM=rpm\nhave() {{ return 0; }}\nneeds_restarting() {{ echo '{words}'; return {int(waits)}; }}"
+    text = script().replace("$T needs-restarting -r", "needs_restarting")
+    assert run(setup, "sec reboot s_reboot", "reboot", text) == {"required": waits}
+
+
+def test_a_list_of_packages_that_is_broken_does_not_disown_programs() -> None:
+    setup = "PM=rpm\nscan() { echo '4755|root|root|/usr/bin/sudo'; }\nrpm() { return 1; }"
+    assert isinstance(run(setup, "sec setuid s_setuid", "setuid_files"), Unknown)
+    setup = "PM=rpm\nscan() { echo '4755|root|root|/usr/bin/sudo'; }\nrpm() { return 0; }"
+    assert [i["packaged"] for i in run(setup, "sec setuid s_setuid", "setuid_files")] == [True]
+
+
+def test_an_empty_list_of_dpkg_on_red_hat_is_not_debian(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("")
+    text = script().replace("/var/lib/dpkg/status", f"{tmp_path}/status")
+    text = text.replace(
+        "SD=; [", "dpkg_query() { :; }; have() { case $1 in dpkg-query|rpm) ;; *) return 1;; esac; }\nSD=; ["
+    )
+    found = run("", "sec os s_os", "os", text)
+    assert found["packages"] == "rpm"
+
+
+def test_what_shells_and_pam_say_of_red_hat_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "bashrc").write_text("  # umask 000\n  umask 002\n  export X=secret\n")
+    (tmp_path / "pam.d").mkdir()
+    (tmp_path / "pam.d" / "passwd").write_text(
+        "password sufficient pam_unix.so sha512 shadow nullok use_authtok x=secret\n"
+    )
+    text = script().replace("/etc/bashrc", f"{tmp_path}/bashrc").replace("/etc/profile ", "/nowhere/profile ")
+    text = text.replace("/etc/profile.d/", "/nowhere/").replace("/etc/bash.bashrc", "/nowhere/b")
+    found = run("", "sec login s_login", "login_policy", text)
+    assert found["shell_umask_lets"] == "0775"
+    body = subprocess.run(
+        ["sh"],
+        input=f"K={NONCE}\n{text.replace('/etc/pam.d/', f'{tmp_path}/pam.d/')}\nsec login s_login\n".encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    ).stdout.decode()
+    assert "password sufficient pam_unix.so sha512\n" in body
+    assert "secret" not in body

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agent.facts.linux.answer import Answer, Missing, clean
+from agent.facts.linux.answer import Answer, FileText, Missing, clean
 from agent.facts.linux.readers import listing, reads
 from agent.facttypes import BOOL, INT, MODE, STR, TIME, Enum, Field, ListOf, Record
 from agent.model import Reason, Unknown
@@ -151,6 +152,9 @@ LOGIN = Record(
         "pass_max_days": Field(INT, "PASS_MAX_DAYS of login.defs", may_be_absent=True),
         "umask": Field(STR, "UMASK of login.defs, octal", may_be_absent=True),
         "umask_lets": Field(MODE, "what the umask leaves of 0777, as a mode", may_be_absent=True),
+        "shell_umask_lets": Field(
+            MODE, "what an umask in the shells' profiles leaves of 0777; absent when none sets one", may_be_absent=True
+        ),
         "encrypt_method": Field(STR, "ENCRYPT_METHOD of login.defs, upper case", may_be_absent=True),
         "minlen": Field(INT, "minlen of pwquality.conf", may_be_absent=True),
         "deny": Field(INT, "deny of faillock.conf", may_be_absent=True),
@@ -164,7 +168,7 @@ LOGIN = Record(
     LOGIN,
     asks=("login",),
     doc="what new accounts, passwords and shells get",
-    what="login.defs, pwquality.conf, faillock.conf, TMOUT in the shells' profiles",
+    what="login.defs, pwquality.conf, faillock.conf, TMOUT and umask in the shells' profiles",
 )
 def read_login(answer: Answer) -> Any:
     """Settings by file; a file that cannot be read leaves its settings unknown."""
@@ -200,6 +204,7 @@ def read_login(answer: Answer) -> Any:
         "pass_max_days": whole(of("/etc/login.defs", "PASS_MAX_DAYS", None)),
         "umask": umask,
         "umask_lets": _lets(umask),
+        "shell_umask_lets": _shell_umask(section.files),
         "encrypt_method": method.upper() if isinstance(method, str) else method,
         "minlen": whole(of("/etc/security/pwquality.conf", "minlen", "=")),
         "deny": whole(of("/etc/security/faillock.conf", "deny", "=")),
@@ -217,6 +222,25 @@ def _lets(umask: Any) -> Any:
         return f"{0o777 & ~int(umask, 8):04o}"
     except ValueError:
         return Unknown(Reason.UNREADABLE, "UMASK")
+
+
+_UMASK = re.compile(r"(?m)^(?![^\n]*-eq 0)(?:[^#\n]*[\s;&])?umask[ \t]+([0-7]{1,4})\b")
+"""RHEL 9 and later set one only where none is set: ``[ `umask` -eq 0 ] && umask 022``."""
+
+
+def _shell_umask(files: Sequence[FileText]) -> Any:
+    """What shells get whatever login.defs says: the last of profile.d, which comes late, else the loosest of others.
+
+    RHEL 8's /etc/profile and /etc/bashrc set 002 or 022, by the account's number.
+    """
+    shells = [f for f in files if f.path.startswith("shell:")]
+    late = [m for f in shells if "/profile.d/" in f.path for m in _UMASK.findall(f.text)]
+    early = [m for f in shells if "/profile.d/" not in f.path for m in _UMASK.findall(f.text)]
+    if any(not f.ok for f in shells):
+        return Unknown(Reason.PERMISSION, "sudo")
+    if late:
+        return _lets(late[-1])
+    return max((_lets(m) for m in early), key=lambda mode: int(mode, 8), default=None)
 
 
 def _tmout(texts: list[str], hidden: bool) -> Any:

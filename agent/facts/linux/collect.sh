@@ -10,7 +10,7 @@ unset CDPATH ENV BASH_ENV GREP_OPTIONS POSIXLY_CORRECT; umask 077; IFS='
 RS=$(printf '\036'); U=$(id -u); T=; have() { command -v "$1" >/dev/null; }
 have timeout && T='timeout 20'
 SD=; [ -d /run/systemd/system ] && SD=1
-PM=; if have dpkg-query && [ -e /var/lib/dpkg/status ]; then PM=dpkg; elif have rpm; then PM=rpm; fi
+PM=; if have dpkg-query && [ -s /var/lib/dpkg/status ]; then PM=dpkg; elif have rpm; then PM=rpm; fi
 COUNT=0
 sec() { SEC=$1; shift; NOTE=; printf '\n%s%s %s\n' "$RS" "$K" "$SEC"; "$@" </dev/null; printf '\n%s%s rc=%s %s\n' "$RS" "$K" "$?" "$NOTE"; COUNT=$((COUNT + 1)); }
 mark() { printf '\n%s%s + %s %s\n' "$RS" "$K" "$2" "$1"; }
@@ -34,7 +34,11 @@ s_sshd() { have sshd || { miss sshd; return; }; root || return; $T sshd -T; }
 # how the running daemon was started, found upwards from here: -f and -o make the files speak of something else
 s_sshd_run() { p=$$; i=0; while [ "${p:-1}" -gt 1 ] && [ $i -lt 25 ]; do c=$(tr '\000' ' ' <"/proc/$p/cmdline")
     case $c in sshd:*'[listener]'*|*/sshd|*/sshd\ *) printf '%s\n' "$c"; return 0;; esac
-    p=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$p/status"); i=$((i + 1)); done; return 1; }
+    p=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$p/status"); i=$((i + 1)); done
+  # not below it (the host scans itself): the one that systemd runs
+  if [ "$SD" ]; then for u in sshd ssh; do p=$($T systemctl show -p MainPID -- $u.service); p=${p#MainPID=}
+      if [ "${p:-0}" -gt 0 ] && [ -r "/proc/$p/cmdline" ]; then tr '\000' ' ' <"/proc/$p/cmdline"; echo; return 0; fi; done; fi
+  grep -qs '^CRYPTO_POLICY=' /etc/crypto-policies/back-ends/opensshserver.config && echo crypto-policy=1; return 1; }
 SSHD_WORDS='match|include|permitrootlogin|passwordauthentication|kbdinteractiveauthentication|challengeresponseauthentication|permitemptypasswords'
 ssh_file() ( # depth file
   if [ ! -r "$2" ]; then show "$2"; exit 0; fi
@@ -86,10 +90,10 @@ s_sudoers() { if ! have sudo && [ ! -e /etc/sudoers ]; then NOTE=absent; return 
   if [ -f /etc/sudoers ]; then sudo_file 0 /etc/sudoers; fi; return 0; }
 # of PAM: kind, control, module, and three arguments; all others may hold anything
 PAM_WORDS='/^[[:space:]]*#/{next} {t=$1; sub(/^-/,"",t); e=($NF~/\\$/)?" \\":""; if(t=="@include"){print t,$2;next} if(t!="password"&&t!="auth"){if(e!="")print t,e;next}
-  i=2; c=$2; if(c~/^\[/){while(i<NF&&$i!~/\]$/)i++; c="[]"} o=t" "c" "$(i+1); for(j=i+2;j<=NF;j++)if($j~/^(minlen|deny)=[0-9]*$/||$j~/^conf=/){sub(/^conf=.*/,"conf=",$j);o=o" "$j} print o e}'
+  i=2; c=$2; if(c~/^\[/){while(i<NF&&$i!~/\]$/)i++; c="[]"} o=t" "c" "$(i+1); for(j=i+2;j<=NF;j++)if($j~/^(minlen|deny)=[0-9]*$/||$j~/^(conf=.*|md5|bigcrypt|blowfish|sha256|sha512|yescrypt|gost_yescrypt)$/){sub(/^conf=.*/,"conf=",$j);o=o" "$j} print o e}'
 s_login() { show /etc/login.defs "$PLAINLY"; for p in /etc/security/pwquality.conf /etc/security/pwquality.conf.d/*.conf; do [ -e "$p" ] && show "$p" "$PLAINLY"; done
   show /etc/security/faillock.conf "$PLAINLY"; for p in /etc/profile /etc/profile.d/*.sh /etc/bash.bashrc /etc/bashrc; do
-    [ -e "$p" ] || continue; if [ -r "$p" ]; then mark "shell:$p" ok; grep -E '(^|[^A-Za-z0-9_])TMOUT=' "$p"; else mark "shell:$p" denied; fi; done
+    [ -e "$p" ] || continue; if [ -r "$p" ]; then mark "shell:$p" ok; grep -E '(^|[^A-Za-z0-9_])(TMOUT=|umask[[:space:]]+[0-7])' "$p"; else mark "shell:$p" denied; fi; done
   for p in /etc/pam.d/*; do [ -f "$p" ] || continue; if [ -r "$p" ]; then mark "$p" ok; awk "$PAM_WORDS" "$p"; else mark "$p" denied; fi; done; return 0; }
 
 s_sockets() { o=; root && o=p; NOTE=
@@ -189,14 +193,16 @@ s_setuid() { d=; for p in /usr /bin /sbin /lib /opt /srv /home /root /var/tmp /t
   q=0; f=$(printf '%s\n' "$f" | sed -n 's/^[0-7]*|[^|]*|[^|]*|\(\/.*\)/\1/p' | grep -v '[][*?\\]'); IFS='
 '; set -f; case $PM in
     dpkg) if [ "$f" ]; then o=$(dpkg-query -S $f $(printf '%s\n' $f | sed -n 's#^/usr/#/#p')); q=$?; printf '%s\n' "$o" | sed -n 's/^[^/]*: //p'; fi;;
-    rpm) for p in $f; do rpm -qf "$p" >/dev/null && printf '%s\n' "$p"; done;; esac; set +f; IFS=' 	
+    rpm) [ -z "$f" ] || rpm -q rpm >/dev/null || return 2; for p in $f; do rpm -qf "$p" >/dev/null && printf '%s\n' "$p"; done;; esac; set +f; IFS=' 	
 '; [ $q -le 1 ] || return $q; return $r; }
 s_world_writable() { scan /etc /usr/local -xdev -type f -perm -0002 -exec stat -c '%a|%U|%G|%n' {} +; }
 s_uptime() { cat /proc/uptime; }
 s_reboot() { if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then echo yes; return 0; fi
   case $PM in dpkg) echo no; boxed && echo boxed=1; printf 'running=%s\nbuild=%s\n' "$(uname -r)" "$(uname -v)"
     for p in /usr/share/update-notifier/notify-reboot-required /etc/kernel/postinst.d/unattended-upgrades /etc/kernel/postinst.d/update-notifier /etc/kernel/postinst.d/reboot-notifier; do [ -e $p ] && echo writer=1; done
-    $T dpkg-query -W -f '${db:Status-Abbrev}|image=${Package}|${Version}\n' 'linux-image-[0-9]*' 'linux-image-unsigned-[0-9]*' | sed -n '/-dbg[|]/d;/-dbgsym[|]/d;s/^.i.*|\(image=.*|\)/\1/p'; return 0;; rpm) have needs-restarting || { miss needs-restarting; return; }; $T needs-restarting -r >/dev/null; case $? in 0) echo no;; 1) echo yes;; *) return 1;; esac;; *) miss needs-restarting;; esac; }
+    $T dpkg-query -W -f '${db:Status-Abbrev}|image=${Package}|${Version}\n' 'linux-image-[0-9]*' 'linux-image-unsigned-[0-9]*' | sed -n '/-dbg[|]/d;/-dbgsym[|]/d;s/^.i.*|\(image=.*|\)/\1/p'; return 0;; rpm) have needs-restarting || { miss needs-restarting; return; }
+    # its rc is 1 too when it fails, so its words count
+    case $($T needs-restarting -r) in *'Reboot is required'*) echo yes;; *'Reboot should not be'*|*'Reboot is probably not'*) echo no;; *) return 1;; esac;; *) miss needs-restarting;; esac; }
 boxed() { [ -e /run/systemd/container ] || { have systemd-detect-virt && systemd-detect-virt -cq; }; }
 s_disks() { if boxed; then NOTE=container; return 3; fi; have lsblk || { miss lsblk; return; }; $T lsblk -rno TYPE,FSTYPE,MOUNTPOINT; }
 s_ids() { cat /etc/machine-id || cat /var/lib/dbus/machine-id; echo

@@ -16,6 +16,9 @@ PAM = Record(
             STR, "module that refuses short new passwords: pam_pwquality, or pam_unix with minlen", may_be_absent=True
         ),
         "minlen": Field(INT, "minlen among that module's arguments, which go before files", may_be_absent=True),
+        "hash": Field(
+            STR, "hash among pam_unix's arguments, upper case; without any it goes by login.defs", may_be_absent=True
+        ),
         "lockout": Field(STR, "pam_faillock, where signing in calls it", may_be_absent=True),
         "deny": Field(INT, "deny among its arguments, which go before files", may_be_absent=True),
     }
@@ -28,13 +31,13 @@ _OTHERS = {"pam_passwdqc", "pam_cracklib"}
     "pam",
     PAM,
     asks=("login",),
-    what="/etc/pam.d: modules of passwd and sshd, with minlen, deny and conf of their arguments",
+    what="/etc/pam.d: modules of passwd and sshd, with minlen, deny, conf and hashes of their arguments",
     doc="settings in pwquality.conf and faillock.conf count only where these stacks call the module",
 )
 def read_pam(answer: Answer) -> Any:
     """What changing a password (passwd) and signing in (sshd, else login) call."""
     section = answer.need("login")
-    return _quality(section) | _lockout(section)
+    return _quality(section) | _hash(section) | _lockout(section)
 
 
 class _Lost(Exception):
@@ -80,6 +83,21 @@ def _quality(section: Section) -> dict[str, Any]:
     except _Lost as error:
         return dict.fromkeys(out, error.why)
     return out
+
+
+_HASHES = ("md5", "bigcrypt", "blowfish", "sha256", "sha512", "yescrypt", "gost_yescrypt")
+"""Arguments of pam_unix that say how a new password is stored (pam_unix(8)); they go before login.defs."""
+
+
+def _hash(section: Section) -> dict[str, Any]:
+    found = None
+    try:
+        for _, module, arguments in _stack(section, "passwd", "password"):
+            if module == "pam_unix":
+                found = next((h.upper() for h in _HASHES if h in arguments), found)
+    except _Lost as error:
+        return {"hash": error.why}
+    return {"hash": found}
 
 
 def _lockout(section: Section) -> dict[str, Any]:

@@ -41,6 +41,22 @@ LISTS: dict[str, Field] = {
     "kexalgorithms": Field(ListOf(STR), "KexAlgorithms, in order"),
     "authenticationmethods": Field(ListOf(STR), "AuthenticationMethods: alternatives; [any] when it limits nothing"),
 }
+_AT_START = {
+    "ciphers",
+    "macs",
+    "kexalgorithms",
+    "gssapikexalgorithms",
+    "hostkeyalgorithms",
+    "pubkeyacceptedkeytypes",
+    "pubkeyacceptedalgorithms",
+    "hostbasedacceptedkeytypes",
+    "hostbasedacceptedalgorithms",
+    "casignaturealgorithms",
+    "permitrootlogin",
+    "rsaminsize",
+    "requiredrsasize",
+}
+"""Settings that distributions put on the server's command line; each takes one word (sshd_config(5))."""
 SSHD = Record({**WORDS, **NUMBERS, **LISTS, "port": Field(ListOf(INT), "ports from the configuration")})
 
 
@@ -62,28 +78,44 @@ def read_sshd(answer: Answer) -> Any:
 
 def _effective(answer: Answer) -> dict[str, Any]:
     section = answer.need("sshd")
-    _same_files(answer)
-    return parse_sshd(section.text)
+    own = _own_settings(answer)
+    values = parse_sshd("\n".join([f"{name} {value}" for name, value in own.items()] + [section.text]))
+    # + - ^ change the list that was compiled in, which is not what sshd -T shows of the files
+    changed = {name for name in LISTS if own.get(name, "").startswith(("+", "-", "^"))}
+    unsure = Unknown(Reason.UNREADABLE, "the SSH server was started with a change to its built-in list")
+    return values | dict.fromkeys(changed, unsure) if values else values
 
 
-def _same_files(answer: Answer) -> None:
-    """Raises `Missing` where the running server was started with settings of its own."""
+def _own_settings(answer: Answer) -> dict[str, str]:
+    """Settings of the running server's command line, which go before its files: name in lower case to value.
+
+    RHEL 8 gives sshd its ciphers that way (crypto-policies(7), CRYPTO_POLICY). Raises `Missing` for other options
+    that make the server differ from its files.
+    """
     running = answer.need("sshd_run", rc=(0, 1))
-    if running.rc == 0 and (option := _own_option(running.text)):
-        raise Missing(Reason.UNREADABLE, f"the SSH server was started with {option}, so its files do not tell")
-
-
-def _own_option(title: str) -> str:
-    """The first option of the daemon's command line that makes its settings differ from the files, or nothing."""
-    for word in title.split("[listener]")[0].split()[1:]:
+    if running.rc == 1 and "crypto-policy=1" in running.lines:
+        raise Missing(Reason.UNREADABLE, "the SSH server gets ciphers when it starts, and was not seen running")
+    found: dict[str, str] = {}
+    words = iter(running.text.split("[listener]")[0].split()[1:] if running.rc == 0 else ())
+    for word in words:
         if not word.startswith("-"):
             continue
-        for letter in word[1:]:
-            if letter in "fopg":
-                return f"-{letter}"
+        for place, letter in enumerate(word[1:], 2):
+            if letter == "o":
+                name, equals, value = (word[place:] or next(words, "")).partition("=")
+                if not equals or name.lower() not in _AT_START:
+                    raise _elsewhere("-o")
+                found.setdefault(name.lower(), value)
+                break
+            if letter in "fpg":
+                raise _elsewhere(f"-{letter}")
             if letter in "CcEhub":
                 break  # the rest of the word is its value
-    return ""
+    return found
+
+
+def _elsewhere(option: str) -> Missing:
+    return Missing(Reason.UNREADABLE, f"the SSH server was started with {option}, so its files do not tell")
 
 
 def parse_sshd(text: str) -> dict[str, Any]:
@@ -147,7 +179,7 @@ MATCH = Record(
 def read_match(answer: Answer) -> Any:
     """Match blocks. One that allows what is allowed anyway is listed too: it stays when the rest is mended."""
     section = answer.need("sshd_files")
-    _same_files(answer)
+    _own_settings(answer)
     hidden = next((f.path for f in section.files if not f.ok), "")
     items = [
         {"criteria": clean(criteria), "place": clean(place), "loosens": _loosens(settings)}
