@@ -63,8 +63,11 @@ class Credentials:
     _good: set[str] = field(default_factory=set)
 
     @contextmanager
-    def use(self, key: str, stop: threading.Event) -> Iterator[None]:
-        """Take a turn with a credential. Raises `CredentialRefused` when it is spent."""
+    def use(self, key: str, stop: threading.Event) -> Iterator[Callable[[], None]]:
+        """Take a turn with a credential. Raises `CredentialRefused` when it is spent.
+
+        Gives what says that it was accepted, so that others need not wait until this target has been read.
+        """
         with self._lock:
             while True:
                 if self._refused.get(key, 0) >= MAX_REFUSALS:
@@ -79,8 +82,14 @@ class Credentials:
                 self._lock.wait(0.5)
             self._busy[key] = self._busy.get(key, 0) + 1
         good = False
+
+        def accepted() -> None:
+            with self._lock:
+                self._good.add(key)
+                self._lock.notify_all()
+
         try:
-            yield
+            yield accepted
             good = True
         except CredentialRefused:
             with self._lock:
@@ -139,8 +148,8 @@ def collect(
     """Read one target. Never raises for anything that the target does."""
     began = now()
     try:
-        with credentials.use(credential_key(target), stop):
-            got = _ask(target, wanted, folder, limits)
+        with credentials.use(credential_key(target), stop) as accepted:
+            got = _ask(target, wanted, folder, limits, accepted)
     except (TargetError, SecretError) as e:
         reason = next(r for kind, r in REASONS if isinstance(e, kind) or kind is Unreachable)
         return replace(nothing(target, wanted, began, reason, str(e)), no_answer=isinstance(e, NoAnswer))
@@ -150,7 +159,9 @@ def collect(
     return Evidence(target, TargetState.UNREACHABLE if silent else got.state, began, facts, got.detail, dict(got.ids))
 
 
-def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) -> Collected:
+def _ask(
+    target: Target, wanted: Sequence[str], folder: Path, limits: Limits, accepted: Callable[[], None]
+) -> Collected:
     def secret(reference: str) -> str:
         return secrets.resolve(reference, folder)
 
@@ -159,14 +170,19 @@ def _ask(target: Target, wanted: Sequence[str], folder: Path, limits: Limits) ->
         raise Unreachable(f"spiritlevel cannot read {target.platform} yet.")
     deadline = Limits(limits.seconds, limits.bytes)
     start = time.monotonic()
-    with open_target(at(target, folder), secret, deadline) as connection:
+    with open_target(at(target, folder), secret, deadline, accepted) as connection:
         left = Limits(max(1.0, limits.seconds - (time.monotonic() - start)), limits.bytes)
         out: Collected = facts.collect(connection, wanted, left)
     return out
 
 
-def open_target(target: Target, secret: Callable[[str], str], limits: Limits) -> Any:
-    """The connection of a target's platform, as a context manager. Raises `TargetError` when it is entered."""
+def open_target(
+    target: Target, secret: Callable[[str], str], limits: Limits, accepted: Callable[[], None] = lambda: None
+) -> Any:
+    """The connection of a target's platform, as a context manager. Raises `TargetError` when it is entered.
+
+    `accepted` is called where the login is taken long before the target has been read.
+    """
     if target.platform == "ad":
         from agent.connect.ldap import open_ldap
 
@@ -180,7 +196,7 @@ def open_target(target: Target, secret: Callable[[str], str], limits: Limits) ->
     if target.family == "switch":
         from agent.connect.switch import open_switch
 
-        return open_switch(target, secret, limits)
+        return open_switch(target, secret, limits, accepted)
     if not ansible.own_connection(target.settings):
         from agent.connect.ansible_shell import open_ansible
 

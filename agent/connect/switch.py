@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.connect import ssh_legacy
@@ -42,18 +42,25 @@ PAGES = 5000
 
 
 @contextlib.contextmanager
-def open_switch(target: Target, secret: Secret, limits: Limits) -> Iterator[Terminal]:
+def open_switch(
+    target: Target, secret: Secret, limits: Limits, accepted: Callable[[], None] = lambda: None
+) -> Iterator[Terminal]:
     """Log in to a switch → a terminal; everything ends `limits.seconds` after this call.
 
     Raises as `open_ssh` does; `CredentialRefused` too for an enable password that is not taken. Where the inventory
-    gives a password and no key, only the password is tried: switches count each key as a wrong login.
+    gives a password and no key, only the password is tried: switches count each key as a wrong login. `accepted` is
+    called once every password that there is has been taken.
     """
     want = login(target.name, target.settings)
+    enables = _enables(target.settings) and any(target.settings.get(n) for n in PASSWORDS)
     with open_link(want, secret, limits, keys=bool(want.key_files) or not want.password) as link:
         channel = open_terminal(link, WIDTH, HEIGHT)
         session = Session(link, channel, target.platform, limits.bytes)
         try:
+            if not enables:
+                accepted()
             session.begin(target.settings, want.user, secret)
+            accepted()
             yield session
         finally:
             session.end()

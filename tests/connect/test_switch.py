@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect import Credentials, collect
+from agent.collect import MAX_REFUSALS, Credentials, collect
 from agent.connect import ssh_legacy, switch
 from agent.connect.ssh import open_link
 from agent.connect.ssh_options import login
@@ -286,3 +287,21 @@ def test_an_old_server_is_reached_only_where_the_inventory_says_so(tmp_path: Pat
         want = login("sw", {**settings, "ansible_port": server.port, "ansible_ssh_common_args": asks})
         with open_link(want, str, Limits(10)) as link:
             assert ssh_legacy.used(link.transport) == []
+
+
+def test_a_credential_is_good_once_it_is_taken_and_not_only_at_the_end() -> None:
+    credentials, stop = Credentials(), threading.Event()
+    with contextlib.ExitStack() as stack:
+        first = [stack.enter_context(credentials.use("k", stop)) for _ in range(MAX_REFUSALS)]
+        came = threading.Event()
+
+        def fourth() -> None:
+            with credentials.use("k", stop):
+                came.set()
+
+        thread = threading.Thread(target=fourth)
+        thread.start()
+        assert not came.wait(0.2)
+        first[0]()
+        assert came.wait(10)
+        thread.join()
