@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from agent.collect import Credentials, collect, nothing, usual_limits
-from agent.conform import to_json
 from agent.errors import SpiritlevelError, UsageError
 from agent.evaluate import Case, judge
 from agent.facts.protocol import Limits
@@ -207,7 +206,7 @@ def intern(facts: Mapping[str, Reading]) -> dict[str, Reading]:
         value = reading.value
         # A long list (the accounts of a directory) is never met twice, and costs more to compare than to judge.
         same = isinstance(value, list) and len(value) > 200
-        out[name] = reading if same else _READINGS.setdefault(f"{name}\0{to_json(value)!r}", reading)
+        out[name] = reading if same else _READINGS.setdefault(f"{name}\0{value!r}", reading)
     return out
 
 

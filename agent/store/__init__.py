@@ -239,10 +239,11 @@ class Store:
                     ids=json.dumps(dict(evidence.ids)),
                 )
             )
-            spans.save(db, run.id, target.id, findings, rejudged)
+            have = spans.held(db, target.id)
+            spans.save(db, run.id, target.id, findings, rejudged, have)
             if whole:
-                kept = {(f.control, f.school or "") for f, _ in findings}
-                spans.close_missing(db, run.id, target, kept.union(stands))
+                kept = {*stands, *((f.control, f.school or "") for f, _ in findings)}
+                spans.close_missing(db, run.id, target, have, kept)
 
     def retire(self, run: Run, keep: Sequence[str]) -> list[str]:
         """Retire targets that are no longer in the trust; their findings end as `retired`. Gives their ids."""

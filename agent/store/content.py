@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select
 
-from agent.model import Facts, Reading
-from agent.store.columns import pack, unpack, value_of
+from agent.model import Facts, Partial, Reading
+from agent.store.columns import LONG, pack, unpack, value_of
 from agent.store.tables import CHUNKS, DETAILS, MANIFESTS, RESULTS, SPANS
 
 
@@ -35,13 +36,26 @@ def put(db: Connection, facts: Facts) -> str:
     names: dict[str, str] = {}
     bodies: dict[str, bytes] = {}
     for name, reading in facts.items():
-        digest, body = pack(reading.value)
+        digest, body = _packed(reading)
         names[name] = digest
         bodies[digest] = body
     _add(db, CHUNKS, bodies)
     digest, body = pack(names)
     _add(db, MANIFESTS, {digest: body})
     return digest
+
+
+def _packed(reading: Reading) -> tuple[str, bytes]:
+    """A reading as it is written down. What a fleet has in common is packed once."""
+    items = reading.value.items if isinstance(reading.value, Partial) else reading.value
+    if isinstance(items, list | tuple) and len(items) >= LONG:  # met once: nothing to hold on to
+        return pack(reading.value)
+    return _remembered(reading)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(reading: Reading) -> tuple[str, bytes]:  # readings compare by identity, and never change
+    return pack(reading.value)
 
 
 def _add(db: Connection, table: Table, bodies: Mapping[str, bytes]) -> None:
@@ -77,14 +91,14 @@ def get(db: Connection, manifest: str, interner: Interner) -> dict[str, Reading]
 
 def put_detail(db: Connection, value: Any) -> str:
     """Store a finding's details; gives their hash."""
-    return put_details(db, [value])[0]
+    digest, body = pack(value)
+    put_details(db, {digest: body})
+    return digest
 
 
-def put_details(db: Connection, values: Iterable[Any]) -> list[str]:
-    """Store the details of many findings at once; gives their hashes, in order."""
-    packed = [pack(v) for v in values]
-    _add(db, DETAILS, dict(packed))
-    return [digest for digest, _ in packed]
+def put_details(db: Connection, packed: Mapping[str, bytes]) -> None:
+    """Store the details of many findings at once, packed and by hash."""
+    _add(db, DETAILS, packed)
 
 
 def sweep(db: Connection) -> int:

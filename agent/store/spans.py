@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,7 +14,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from agent.change import BLIND, KNOWN, Past, compare, fresh
 from agent.model import Change, Finding, Offender, Target, Verdict
 from agent.store import content
-from agent.store.columns import unpack
+from agent.store.columns import LONG, pack, unpack
 from agent.store.tables import DETAILS, RUNS, SPANS, TARGETS
 
 
@@ -48,23 +50,31 @@ def know_target(db: Connection, target: Target, run: str) -> None:
         db.execute(insert(TARGETS).values(id=target.id, first_run=run, **values))
 
 
+def held(db: Connection, target: str) -> dict[tuple[str, str], Any]:
+    """A target's open spans, by (control, school)."""
+    rows = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings()
+    return {(r["control"], r["school"]): r for r in rows}
+
+
 def save(
     db: Connection,
     run: str,
     target: str,
     findings: Sequence[tuple[Finding, str]],
     rejudged: Mapping[tuple[str, str], Finding],
+    have: Mapping[tuple[str, str], Any],
 ) -> None:
-    """Lay a run's findings of one target over its spans. Saving the same run twice changes nothing the second time."""
-    held = db.execute(select(SPANS).where(SPANS.c.target == target, SPANS.c.end_run.is_(None))).mappings()
-    have = {(r["control"], r["school"]): r for r in held}
+    """Lay a run's findings of one target over the spans that it has (`have`, see `held`).
+
+    Saving the same run twice changes nothing the second time.
+    """
     before = _previous_run(db, run)
     # A target's first night is a hundred new findings: read and written in a few statements, not in hundreds.
     standing_still = {key for key, row in have.items() if row["first_run"] != run}
     fresh_ones = any((f.control, f.school or "") not in standing_still for f, _ in findings)
     ended = _ended(db, target) if fresh_ones else {}
     rows: list[dict[str, Any]] = []
-    details: list[dict[str, Any]] = []
+    details: dict[str, bytes] = {}
     for finding, rule in findings:
         key = (finding.control, finding.school or "")
         blind = finding.verdict in BLIND
@@ -88,7 +98,8 @@ def save(
         changed = compare(finding, past, run, rejudged.get(key))
         if old is not None:
             db.execute(update(SPANS).where(SPANS.c.id == old["id"]).values(end_run=before or run))
-        details.append(_detail(finding))
+        detail, body = _packed(finding)
+        details[detail] = body
         rows.append(
             {
                 "target": target,
@@ -98,6 +109,7 @@ def save(
                 "rule": rule,
                 "verdict": finding.verdict.value,
                 "digest": finding.digest,
+                "detail": detail,
                 "change": changed.change.value,
                 "fresh": json.dumps(fresh(changed)),
                 "since": changed.since,
@@ -105,8 +117,8 @@ def save(
             }
         )
     if rows:
-        hashes = content.put_details(db, details)
-        db.execute(insert(SPANS), [row | {"detail": h} for row, h in zip(rows, hashes, strict=True)])
+        content.put_details(db, details)
+        db.execute(insert(SPANS), rows)
 
 
 def _previous_run(db: Connection, run: str) -> str | None:
@@ -123,17 +135,19 @@ def _reopened(db: Connection, target: str, key: tuple[str, str], end: str | None
     return row
 
 
-def close_missing(db: Connection, run: str, target: Target, kept: set[tuple[str, str]]) -> None:
+def close_missing(
+    db: Connection, run: str, target: Target, have: Mapping[tuple[str, str], Any], kept: Collection[tuple[str, str]]
+) -> None:
     """End the spans of controls that are no longer in the target's baseline: no word of drift, just not judged.
 
-    Of a school that a shared target serves no more, what failed gets a last word, `retired`.
+    `have` are its spans before this run's were laid over them. Of a school that a shared target serves no more, what
+    failed gets a last word, `retired`.
     """
-    rows = db.execute(select(SPANS).where(SPANS.c.target == target.id, SPANS.c.end_run.is_(None))).mappings().all()
-    before = _previous_run(db, run) or run
-    for row in rows:
-        if (row["control"], row["school"]) not in kept:
-            left = target.school is None and row["school"] != "" and row["school"] not in target.serves
-            _end(db, row, run, before, retired=left)
+    missing = [row for key, row in have.items() if key not in kept]
+    before = _previous_run(db, run) or run if missing else run
+    for row in missing:
+        left = target.school is None and row["school"] != "" and row["school"] not in target.serves
+        _end(db, row, run, before, retired=left)
 
 
 def retire(db: Connection, run: str, keep: set[str]) -> list[str]:
@@ -188,15 +202,31 @@ def standing(db: Connection, run: str | None) -> list[Kept]:
     return list(out.values())
 
 
-def _detail(f: Finding) -> dict[str, Any]:
+_TOLD = attrgetter("reason", "expected", "observed", "offender_count", "possible", "offenders")
+
+
+def _detail(
+    reason: str, expected: str, observed: str, count: int, possible: int, offenders: Sequence[Offender]
+) -> dict[str, Any]:
     return {
-        "reason": f.reason,
-        "expected": f.expected,
-        "observed": f.observed,
-        "count": f.offender_count,
-        "possible": f.possible,
-        "offenders": [[o.key, o.label, o.value] for o in f.offenders],
+        "reason": reason,
+        "expected": expected,
+        "observed": observed,
+        "count": count,
+        "possible": possible,
+        "offenders": [[o.key, o.label, o.value] for o in offenders],
     }
+
+
+def _packed(f: Finding) -> tuple[str, bytes]:
+    """The details of a finding as they are written down. What a fleet has in common is packed once."""
+    told = _TOLD(f)
+    return pack(_detail(*told)) if len(f.offenders) >= LONG else _remembered(told)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(told: tuple[Any, ...]) -> tuple[str, bytes]:
+    return pack(_detail(*told))
 
 
 def _finding(db: Connection, row: Any) -> Finding:
@@ -278,5 +308,5 @@ def forget_names(db: Connection, before: str) -> None:
     for row in rows:
         finding = _finding(db, row)
         if finding.offenders:
-            bare = content.put_detail(db, _detail(replace(finding, offenders=(), observed="")))
+            bare = content.put_detail(db, _detail(*_TOLD(replace(finding, offenders=(), observed=""))))
             db.execute(update(SPANS).where(SPANS.c.id == row["id"]).values(detail=bare, fresh="[]"))
