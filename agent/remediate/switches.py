@@ -34,7 +34,7 @@ def parts(evidence: Evidence, failing: Sequence[Failing], settings: Mapping[str,
         need = Need(name, view, frozenset(str(o.key) for o in offenders), target.platform)
         part = fix(need)
         if need.strange:
-            some = f"{len(need.strange)} of what was found are named in a way that is not put into a command."
+            some = f"{len(set(need.strange))} of what was found are named in a way that is not put into a command."
             part = replace(part, left=(*part.left, some))
         if finding.offender_count > len(finding.offenders):
             part = replace(part, left=(*part.left, "These are the first; scan and look here again for more."))

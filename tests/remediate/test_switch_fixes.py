@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from agent.demo.switch_device import Conversation, Hangup, Switch, SwitchScript
-from agent.remediate.switch_parts import script
+from agent.model import Evidence, Finding, Kind, Offender, Reading, Target, TargetState, Verdict
+from agent.remediate import switches
+from agent.remediate.switch_parts import LINE, PORTS, script, word
 from tests.remediate import switch_world as world
 from tests.truth import switches as paper
 from tests.truth.switches import Sheet
@@ -92,3 +95,27 @@ def test_what_mends_it_passes_and_comes_back(case: Case) -> None:
 def _sheet(case: Case) -> Sheet:
     clean = paper.sheet(case.on)
     return replace(clean, config=case.edit(clean.config))
+
+
+EVIL = ("{{ 1 }}", "1/1/3\nno aaa", "GigabitEthernet1/0/1 ! reload", "vty 0 4", "", "../x", "Gi1/0/1;reload")
+
+
+@pytest.mark.parametrize("make", PORTS)
+def test_no_pattern_takes_what_is_no_name(make: str) -> None:
+    for text in EVIL:
+        assert not any(p.fullmatch(text) for p in (PORTS[make], LINE)), text
+    assert all(w is None for w in map(word, ("a b", "a\n", "a\nb", "{{x}}", "a;b", "-x", 7)))
+
+
+def test_a_name_that_is_none_is_counted_and_never_sent() -> None:
+    port, state = "1/1/3\nno aaa", TargetState.COLLECTED
+    fake = {"name": port, "role": "edge", "bpdu_guard": False, "enabled": True}
+    facts = {"port_use": Reading([fake]), "ports": Reading([])}
+    target = Target("sw", Kind.DEVICE, "aoscx", "oak")
+    evidence = Evidence(target, state, datetime(2026, 11, 1, tzinfo=UTC), facts)
+    rule = next(r for r in paper._rules(repr(paper.PARAMETERS)) if r.control.id == "switch.bpdu-guard")
+    offenders = (Offender(port, port),)
+    finding = Finding(rule.control.id, 1, "oak/sw", "oak", Verdict.FAIL, offenders=offenders, offender_count=1)
+    part = switches.parts(evidence, [(rule, finding, offenders)], {})["bpdu-guard"]
+    assert part.changes == ()
+    assert part.left == ("1 of what was found are named in a way that is not put into a command.",)
