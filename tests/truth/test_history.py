@@ -149,9 +149,9 @@ def test_nothing_unread_looks_clean() -> None:
 
 
 def test_machines_that_nothing_here_can_read_are_told_of() -> None:
-    windows = [Target(f"pc{n}", Kind.DEVICE, "windows", "oak") for n in (1, 2)]
-    planner = Planner(cast(Trust, None), load_policy(), [HOST, TWIN, *windows])
-    assert planner.unread(Selection()) == {("oak", "windows"): 2}
+    routers = [Target(f"r{n}", Kind.DEVICE, "junos", "oak") for n in (1, 2)]
+    planner = Planner(cast(Trust, None), load_policy(), [HOST, TWIN, *routers])
+    assert planner.unread(Selection()) == {("oak", "junos"): 2}
 
 
 def test_a_school_that_left_the_trust_takes_its_failing_along(store: Store) -> None:
