@@ -82,18 +82,36 @@ def required_packages(view: View) -> Any:
     return out
 
 
-@derived("administrators", ListOf(ADMINISTRATOR), "linux", reads=("groups",))
+@derived("administrators", ListOf(ADMINISTRATOR), "linux", reads=("groups", "os", "sudo"), optional=("os", "sudo"))
 def administrators(view: View) -> Any:
     """Accounts other than root in a group that may become root."""
     groups, why = view.items("groups")
     found: dict[str, list[str]] = {}
     for group in groups:
-        if group["name"] in ADMIN_GROUPS:
-            for name in group["members"]:
-                if name != "root":
-                    found.setdefault(name, []).append(group["name"])
+        members = [name for name in group["members"] if name != "root"]
+        if group["name"] not in ADMIN_GROUPS or not members:
+            continue
+        rights = _becomes_root(view, group["name"])
+        if isinstance(rights, Unknown):
+            why = why or rights
+        elif rights:
+            for name in members:
+                found.setdefault(name, []).append(group["name"])
     items = [{"name": name, "groups": sorted(found[name])} for name in sorted(found)]
     return items if why is None else Partial(tuple(items), why)
+
+
+def _becomes_root(view: View, group: str) -> bool | Unknown:
+    """Whether a group of that name counts: `sudo` and `admin` are groups like any other where packages are rpm's,
+    unless sudoers there says otherwise."""
+    system = view.get("os")
+    if group == "wheel" or isinstance(system, Unknown) or system["packages"] != "rpm":
+        return True
+    rules = view.get("sudo")
+    if rules is None or isinstance(rules, Unknown):
+        return rules or False
+    grants, why = as_items(rules["grants"])
+    return any(g["who"] == f"%{group}" and g["commands"] == "ALL" for g in grants) or why or False
 
 
 @derived(

@@ -249,3 +249,14 @@ def test_what_shells_and_pam_say_of_red_hat_is_sent(tmp_path: Path) -> None:
     ).stdout.decode()
     assert "password sufficient pam_unix.so sha512\n" in body
     assert "secret" not in body
+
+
+def test_a_folder_of_chrony_that_may_not_be_read_is_not_an_empty_one() -> None:
+    text = script().replace("for p in /etc/chrony/chrony.conf /etc/chrony.conf", "for p in /nowhere")
+    setup = "SD=1\nsystemctl() { for u in chrony.service chronyd.service a b c d e; do\n"
+    setup += "case $u in chronyd.service) s=loaded;; *) s=not-found;; esac\n"
+    setup += "printf 'Id=%s\\nLoadState=%s\\nActiveState=active\\nUnitFileState=enabled\\n\\n' $u $s; done; }\n"
+    setup += (
+        "s_denied() { s_time; mark /etc/chrony.conf ok; echo 'server ntp1.trust.test'; mark /run/chrony-dhcp denied; }"
+    )
+    assert isinstance(run(setup, "sec time s_denied", "time_sync", text)["servers"], Unknown)

@@ -114,7 +114,7 @@ NTP='/^[[:space:]]*(server|pool|peer|refclock|servers|include|confdir|sourcedir|
 ntp_file() ( # depth file
   [ -r "$2" ] || { show "$2"; exit 0; }; mark "$2" ok; sed -n -E "$NTP" "$2"; [ "$1" -lt 5 ] || exit 0
   sed -n -E 's/^[[:space:]]*(include|confdir|sourcedir|includefile)[[:space:]]+//Ip' "$2" | while read -r g; do for q in $g; do
-    if [ -d "$q" ]; then for r in "$q"/*.conf "$q"/*.sources; do [ -f "$r" ] && ntp_file $(($1 + 1)) "$r"; done; elif [ -f "$q" ]; then ntp_file $(($1 + 1)) "$q"; fi; done; done )
+    if [ -d "$q" ]; then [ -r "$q" ] && [ -x "$q" ] || mark "$q" denied; for r in "$q"/*.conf "$q"/*.sources; do [ -f "$r" ] && ntp_file $(($1 + 1)) "$r"; done; elif [ -f "$q" ]; then ntp_file $(($1 + 1)) "$q"; fi; done; done )
 s_time() { mark units ok
   if [ "$SD" ]; then $T systemctl show --no-pager -p Id,LoadState,ActiveState,UnitFileState -- chrony.service chronyd.service ntpsec.service ntp.service ntpd.service openntpd.service systemd-timesyncd.service
   else mark programs ok; for p in chronyd ntpd openntpd; do have $p && echo $p; done; [ -x /lib/systemd/systemd-timesyncd ] && echo systemd-timesyncd
