@@ -35,7 +35,7 @@ def replay(capture: Capture) -> Callable[[str, bytes], tuple[bytes, bytes, int]]
             return b"", b"sh: not found\n", 127
         start = f"\n\x1e{nonce[1]} "
         out, count = [], 0
-        yesterday = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
+        yesterday = format_datetime(datetime.now(UTC).replace(minute=0, second=0) - timedelta(days=1), usegmt=True)
         for name, words in re.findall(r"(?m)^sec ([a-z_]+) s_[a-z_]+(.*)$", script):
             text, rc, note = _section(capture, name, shlex.split(words))
             out.append(
