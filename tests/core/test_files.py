@@ -285,6 +285,26 @@ def test_who_wins() -> None:
     assert value(p, "top", "phase", school=school, groups=("servers",)) == 40, "what a machine is for wins over all"
 
 
+def test_targets_alike_share_a_baseline_and_no_others_do() -> None:
+    p = policy(
+        a="controls: ['testbox.*']\nparameters: {site_word: w}\ngroups: {servers: {parameters: {small: 40}}}",
+        b="extends: [a]\nparameters: {small: 5}",
+    )
+    oak = School("oak", "Oak", "OAK")
+    first = resolve(p, "a", school=oak)
+    assert resolve(p, "a", school=School("oak", "Oak", "OAK"), groups=("desks",)) is first, "no profile knows desks"
+    others = [
+        resolve(p, "a", school=oak, groups=("desks", "servers")),
+        resolve(p, "b", school=oak),
+        resolve(p, "a", school=School("oak", "Oak", "OAK", parameters={"small": 7})),
+        resolve(p, "a", school=School("oak", "Oak", "ELM")),
+        p.baseline(box(), ["a"], oak, {"code": "OAK", "codes": ["OAK"]}, "items"),
+        p.baseline(box(school=None), ["a"], None, {"codes": ["OAK"]}),
+    ]
+    told = [[(r.control.id, dict(r.parameters), dict(r.fills)) for r in b.rules] for b in (first, *others)]
+    assert all(mine not in told[:i] for i, mine in enumerate(told)), "each is what its own target gets"
+
+
 def test_groups_bring_controls_of_their_own() -> None:
     p = policy(a="controls: []\ngroups: {servers: {controls: [testbox.word-is-good]}}")
     assert [r.control.id for r in resolve(p, "a", groups=("servers",)).rules] == ["testbox.word-is-good"]
