@@ -260,3 +260,10 @@ def test_a_folder_of_chrony_that_may_not_be_read_is_not_an_empty_one() -> None:
         "s_denied() { s_time; mark /etc/chrony.conf ok; echo 'server ntp1.trust.test'; mark /run/chrony-dhcp denied; }"
     )
     assert isinstance(run(setup, "sec time s_denied", "time_sync", text)["servers"], Unknown)
+
+
+def test_a_broken_database_of_packages_does_not_deny_every_package() -> None:
+    lost = 'PM=rpm\nrpm() { for p; do :; done; echo "package $p is not installed"; return 1; }'
+    assert isinstance(run(lost, "sec package s_package rsh", "package[rsh]"), Unknown)
+    there = "PM=rpm\nrpm() { case $* in *rsh) echo 'package rsh is not installed'; return 1;; esac; }"
+    assert run(there, "sec package s_package rsh", "package[rsh]") is None

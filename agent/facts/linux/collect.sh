@@ -60,9 +60,11 @@ s_sysctl_files() { for d in /etc /run /usr/local/lib /usr/lib /lib; do for p in 
   if have ufw && grep -qi '^ENABLED=["'\'']*yes' /etc/ufw/ufw.conf; then
     p=$(sed -n 's/^IPT_SYSCTL=["'\'']*\([^"'\'']*\).*/\1/p' /etc/default/ufw | tail -n 1); if [ "$p" ]; then mark ufw ok; sed -e "$PLAINLY" "$p"; fi; fi; return 0; }
 
+rpm_works() { $T rpm -q --whatprovides rpm >/dev/null; }
 s_package() { case $PM in
   dpkg) $T dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Version}\n' "$@" 2>&1; r=$?; [ $r -gt 1 ] && return $r; return 0;;
-  rpm) for p in "$@"; do $T rpm -q --qf 'ii |%{NAME}|%{EPOCH}:%{VERSION}-%{RELEASE}\n' "$p" 2>&1; done; return 0;;
+  # with a database that is broken, rpm says of every package that it is not installed
+  rpm) rpm_works || return 1; for p in "$@"; do $T rpm -q --qf 'ii |%{NAME}|%{EPOCH}:%{VERSION}-%{RELEASE}\n' "$p" 2>&1; done; return 0;;
   *) miss 'dpkg or rpm';; esac; }
 s_packages() { case $PM in
   dpkg) $T dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Version}\n';;
@@ -193,7 +195,7 @@ s_setuid() { d=; for p in /usr /bin /sbin /lib /opt /srv /home /root /var/tmp /t
   q=0; f=$(printf '%s\n' "$f" | sed -n 's/^[0-7]*|[^|]*|[^|]*|\(\/.*\)/\1/p' | grep -v '[][*?\\]'); IFS='
 '; set -f; case $PM in
     dpkg) if [ "$f" ]; then o=$(dpkg-query -S $f $(printf '%s\n' $f | sed -n 's#^/usr/#/#p')); q=$?; printf '%s\n' "$o" | sed -n 's/^[^/]*: //p'; fi;;
-    rpm) [ -z "$f" ] || rpm -q rpm >/dev/null || return 2; for p in $f; do rpm -qf "$p" >/dev/null && printf '%s\n' "$p"; done;; esac; set +f; IFS=' 	
+    rpm) [ -z "$f" ] || rpm_works || return 2; for p in $f; do rpm -qf "$p" >/dev/null && printf '%s\n' "$p"; done;; esac; set +f; IFS=' 	
 '; [ $q -le 1 ] || return $q; return $r; }
 s_world_writable() { scan /etc /usr/local -xdev -type f -perm -0002 -exec stat -c '%a|%U|%G|%n' {} +; }
 s_uptime() { cat /proc/uptime; }
