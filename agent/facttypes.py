@@ -217,6 +217,20 @@ def split_reference(text: str) -> tuple[str, str | None, tuple[str, ...]]:
     return text, None, ()
 
 
+def grouped(wanted: Iterable[str]) -> dict[str, list[str]]:
+    """Fact names by what stands before their brackets, with the keys asked for; in the order wanted, each key once.
+
+    Raises `FactError` for what is no name of a fact.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in wanted:
+        base, key, _ = split_reference(name)
+        keys = groups.setdefault(base, [])
+        if key is not None and key not in keys:
+            keys.append(key)
+    return groups
+
+
 def _nearest(word: str, words: list[str]) -> str:
     close = get_close_matches(word, words, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else ""

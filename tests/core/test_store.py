@@ -506,6 +506,7 @@ def test_kill_9_while_the_store_is_made_leaves_nothing_half_made(tmp_path: Path)
             running.send_signal(signal.SIGKILL)
         with Store.open(folder) as store:
             night(store, 0, finding())
+            assert len(list(store.findings())) == 1
 
 
 def test_a_migration_that_is_broken_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Importing the readers declares their facts.
@@ -10,7 +10,7 @@ from agent.facts.linux import accounts, cores, kernel, network, pam, restart, ss
 from agent.facts.linux.answer import COMMAND, Answer, new_nonce, parse, payload
 from agent.facts.linux.readers import PLATFORM, READERS, value, values
 from agent.facts.protocol import Collected, Limits, PlanStep, Shell
-from agent.facttypes import split_reference
+from agent.facttypes import grouped
 from agent.model import Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "collect", "facts_from", "plan", "sections_for"]
@@ -19,21 +19,10 @@ _MODULES = (accounts, cores, kernel, network, pam, restart, sshd, sudo, system, 
 _LOST = (Reason.PERMISSION, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE)
 
 
-def _grouped(wanted: Iterable[str]) -> dict[str, list[str]]:
-    """Fact names by reader, with the keys asked for; in the order of `wanted`, each key once."""
-    groups: dict[str, list[str]] = {}
-    for name in wanted:
-        base, key, _ = split_reference(name)
-        keys = groups.setdefault(base, [])
-        if key is not None and key not in keys:
-            keys.append(key)
-    return groups
-
-
 def sections_for(wanted: Sequence[str]) -> dict[str, list[str]]:
     """Sections of the script that the wanted facts take, with their arguments."""
     sections: dict[str, list[str]] = {}
-    for base, keys in _grouped(wanted).items():
+    for base, keys in grouped(wanted).items():
         reader = READERS.get(base)
         if reader is None:
             continue
@@ -50,7 +39,7 @@ def sections_for(wanted: Sequence[str]) -> dict[str, list[str]]:
 def plan(wanted: Sequence[str]) -> list[PlanStep]:
     """What would run on a host, one step per fact, all inside one login."""
     steps = []
-    for base, keys in _grouped(wanted).items():
+    for base, keys in grouped(wanted).items():
         reader = READERS.get(base)
         if reader is not None:
             what = f"{reader.what}: {', '.join(keys)}" if keys else reader.what
@@ -71,7 +60,7 @@ def collect(connection: Shell, wanted: Sequence[str], limits: Limits) -> Collect
 def facts_from(answer: Answer, wanted: Sequence[str]) -> dict[str, Reading]:
     """Every wanted fact, known or unknown, from an answer."""
     out: dict[str, Reading] = {}
-    for base, keys in _grouped(wanted).items():
+    for base, keys in grouped(wanted).items():
         reader = READERS.get(base)
         if reader is None:
             found: dict[str, Any] = {

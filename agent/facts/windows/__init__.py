@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Importing the readers declares their facts.
@@ -10,7 +10,7 @@ from agent.facts.protocol import Collected, Limits, PlanStep, PowerShell
 from agent.facts.windows import accounts, network, protection, registry, settings, system, upkeep
 from agent.facts.windows.answer import Answer, new_nonce, parse, program
 from agent.facts.windows.readers import PLATFORM, READERS, value
-from agent.facttypes import split_reference
+from agent.facttypes import grouped
 from agent.model import Reading, Reason, TargetState, Unknown
 
 __all__ = ["PLATFORM", "collect", "facts_from", "plan", "questions"]
@@ -19,23 +19,12 @@ _MODULES = (accounts, network, protection, registry, settings, system, upkeep)
 _LOST = (Reason.PERMISSION, Reason.TIMED_OUT, Reason.TRUNCATED, Reason.UNREADABLE)
 
 
-def _grouped(wanted: Iterable[str]) -> dict[str, list[str]]:
-    """Fact names by reader, with the keys asked for; in the order of `wanted`, each key once."""
-    groups: dict[str, list[str]] = {}
-    for name in wanted:
-        base, key, _ = split_reference(name)
-        keys = groups.setdefault(base, [])
-        if key is not None and key not in keys:
-            keys.append(key)
-    return groups
-
-
 def questions(wanted: Sequence[str]) -> tuple[set[str], dict[str, Any]]:
     """Parts of the script that the wanted facts take, and what they are asked for: each registry key once."""
     sections: set[str] = set()
     keys: dict[str, tuple[str, dict[str, str]]] = {}
     services: dict[str, str] = {}
-    for base, asked in _grouped(wanted).items():
+    for base, asked in grouped(wanted).items():
         reader = READERS.get(base)
         if reader is None:
             continue
@@ -64,7 +53,7 @@ def questions(wanted: Sequence[str]) -> tuple[set[str], dict[str, Any]]:
 def plan(wanted: Sequence[str]) -> list[PlanStep]:
     """What would run on a machine, one step per fact, all inside one session."""
     steps = []
-    for base, keys in _grouped(wanted).items():
+    for base, keys in grouped(wanted).items():
         reader = READERS.get(base)
         if reader is not None:
             what = f"{reader.what}: {', '.join(keys)}" if keys else reader.what
@@ -88,7 +77,7 @@ def collect(connection: PowerShell, wanted: Sequence[str], limits: Limits) -> Co
 def facts_from(answer: Answer, wanted: Sequence[str]) -> dict[str, Reading]:
     """Every wanted fact, known or unknown, from an answer."""
     out: dict[str, Reading] = {}
-    for base, keys in _grouped(wanted).items():
+    for base, keys in grouped(wanted).items():
         reader = READERS.get(base)
         for key in keys or (None,):
             name = base if key is None else f"{base}[{key}]"
